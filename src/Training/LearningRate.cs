@@ -19,13 +19,13 @@ public sealed record LearningRate
     /// <summary>Shape after the warm-up.</summary>
     public ScheduleShape Shape { get; init; }
 
-    /// <summary>Base rate, which the schedule multiplies.</summary>
+    /// <summary>Base rate, which is multiplied by <see cref="Multiplier"/>.</summary>
     public double Base { get; init; } = 1e-4;
 
-    /// <summary>Batches of linear warm-up from 0.</summary>
+    /// <summary>Number of batches of linear warm-up from a rate of 0.</summary>
     public long WarmupSteps { get; init; }
 
-    /// <summary>Total batches: where the cosine ends.</summary>
+    /// <summary>Total number of batches; the cosine ends there.</summary>
     public long TotalSteps { get; init; } = 1;
 
     /// <summary>Multiplier at the cosine's end, α_f.</summary>
@@ -38,7 +38,9 @@ public sealed record LearningRate
     /// </summary>
     public bool LagsOneBatch { get; init; } = true;
 
-    /// <summary>A warm-up and half a cosine without the one-batch lag, as used for the demo model's parts.</summary>
+    /// <summary>
+    /// A schedule with a warm-up and half a cosine, without the one-batch lag. The demo model's parts use it.
+    /// </summary>
     public static LearningRate Cosine(
         double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
         {
@@ -54,9 +56,9 @@ public sealed record LearningRate
     public double At(long step) => Base * Multiplier(LagsOneBatch ? Math.Max(step - 1, 0) : step);
 
     /// <summary>
-    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or α_f + (1 - α_f) (1 +
-    /// cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up as long as the run or longer leaves no room
-    /// for the cosine: the multiplier stays 1 after it.
+    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or
+    /// α_f + (1 - α_f) (1 + cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. If the warm-up is at least as
+    /// long as the run, there is no room for the cosine, and the multiplier stays 1 after the warm-up.
     /// </summary>
     public double Multiplier(double t)
     {

@@ -1,9 +1,11 @@
 // The fixed order in which the parts of a batch are added up, independent of who computed them.
 namespace Atelier.Training;
 
-/// <summary>A node of a binary tree over shards: level 0 is the shards, the top node covers all of them.</summary>
-/// <param name="Level">Height above the shards.</param>
-/// <param name="Index">Index in the level; the node covers shards [Index 2^Level, (Index + 1) 2^Level).</param>
+/// <summary>
+/// A node of a binary tree over shards. The nodes of level 0 are the shards; the top node covers all of them.
+/// </summary>
+/// <param name="Level">Height of the node above the shards.</param>
+/// <param name="Index">Index of the node in its level; it covers shards [Index 2^Level, (Index + 1) 2^Level).</param>
 public readonly record struct TreeNode(int Level, int Index);
 
 /// <summary>
@@ -11,7 +13,7 @@ public readonly record struct TreeNode(int Level, int Index);
 /// halves are available, and only from these halves, so the result depends neither on who computed a shard nor on the
 /// order of arrival. If shards arrive in order, at most log2 V + 1 values are held at a time.
 /// </summary>
-/// <typeparam name="T">A partial sum; merging may consume both operands.</typeparam>
+/// <typeparam name="T">Type of a partial sum. Merging may consume both operands.</typeparam>
 public sealed class ReductionTree<T>
     where T : class
 {
@@ -22,7 +24,7 @@ public sealed class ReductionTree<T>
     private readonly Func<T, T, T> _merge;
     private readonly int _top;
 
-    /// <summary>Starts a sum.</summary>
+    /// <summary>Starts an empty sum.</summary>
     /// <param name="shards">Number of shards of the batch, V.</param>
     /// <param name="merge">Adds the left and the right half, in this order.</param>
     /// <exception cref="ArgumentOutOfRangeException">
@@ -77,7 +79,7 @@ public sealed class ReductionTree<T>
         _held[node] = value;
     }
 
-    // A node overlaps if it, an ancestor or a descendant is held.
+    // A node overlaps if the tree holds the node itself, an ancestor or a descendant.
     private bool Overlaps(TreeNode node)
     {
         for (TreeNode up = node; up.Level <= _top; up = new TreeNode(up.Level + 1, up.Index / 2))

@@ -1,5 +1,5 @@
-// The identity of a run: what its bits depend on besides its position. Checkpoints hold it as JSON, and a run continues
-// only from a checkpoint of its own identity.
+// The identity of a run: everything, besides its position, that determines the bits of its weights. Checkpoints hold
+// the identity as JSON, and a run resumes only from a checkpoint with the same identity.
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -7,8 +7,8 @@ using System.Text.Json.Serialization;
 namespace Atelier.Training;
 
 /// <summary>
-/// The parts of a run's identity. Runs of one identity that are at the same position have the same weights, however
-/// many processes, lanes and threads computed them.
+/// The parts of a run's identity. Runs with the same identity and the same position have the same weights, regardless
+/// of how many processes, lanes and threads computed them.
 /// </summary>
 public sealed record RunIdentity
 {
@@ -33,19 +33,19 @@ public sealed record RunIdentity
     [JsonPropertyName("seed")]
     public required ulong Seed { get; init; }
 
-    /// <summary>Samples in a batch, G.</summary>
+    /// <summary>Number of samples in a batch, G.</summary>
     [JsonPropertyName("batch")]
     public required int Batch { get; init; }
 
-    /// <summary>Shards in a batch, V.</summary>
+    /// <summary>Number of shards in a batch, V.</summary>
     [JsonPropertyName("shards")]
     public required int Shards { get; init; }
 
-    /// <summary>Threads that compute a shard.</summary>
+    /// <summary>Number of threads that compute a shard.</summary>
     [JsonPropertyName("threads_per_shard")]
     public required int ThreadsPerShard { get; init; }
 
-    /// <summary>Name of the precision in which the network computes, resolved.</summary>
+    /// <summary>Name of the precision in which the network computes, with defaults resolved.</summary>
     [JsonPropertyName("precision")]
     public required string Precision { get; init; }
 
@@ -53,7 +53,7 @@ public sealed record RunIdentity
     [JsonPropertyName("mask_ratio")]
     public required double MaskRatio { get; init; }
 
-    /// <summary>Column of the latents.</summary>
+    /// <summary>Name of the data column that holds the latents.</summary>
     [JsonPropertyName("latents_column")]
     public required string LatentColumn { get; init; }
 
@@ -65,17 +65,20 @@ public sealed record RunIdentity
     [JsonPropertyName("data")]
     public required string Data { get; init; }
 
-    /// <summary><see cref="SampleOrder.Version"/> of the run.</summary>
+    /// <summary>Version of the sample order; see <see cref="SampleOrder.Version"/>.</summary>
     [JsonPropertyName("order_version")]
     public required int OrderVersion { get; init; }
 
     /// <summary>
-    /// Kind of the device; for a mixed run all kinds so far, in the order in which the run met them, with ", " between.
+    /// Kind of the device. For a mixed run: all kinds so far, in the order in which the run used them, separated by ",
+    /// ".
     /// </summary>
     [JsonPropertyName("device")]
     public required string Device { get; init; }
 
-    /// <summary>Whether devices of several kinds have trained the run: its bits are no longer promised.</summary>
+    /// <summary>
+    /// Whether devices of several kinds have trained the run; its bits are then no longer guaranteed.
+    /// </summary>
     [JsonIgnore]
     public bool IsMixed => Device.Contains(Separator, StringComparison.Ordinal);
 
@@ -87,11 +90,14 @@ public sealed record RunIdentity
     /// <summary>The identity as a JSON object, in one line.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, s_json);
 
-    /// <summary>The identity with which this run continues from a checkpoint.</summary>
+    /// <summary>Decides whether this run can resume from a checkpoint.</summary>
     /// <param name="stored">Identity of the run that wrote the checkpoint.</param>
     /// <param name="takesOtherDevices">Whether a checkpoint from another kind of device is accepted.</param>
     /// <param name="differences">Why the checkpoint is refused; empty if it is accepted.</param>
-    /// <returns>This identity, with all kinds of devices that trained the run; null if it is refused.</returns>
+    /// <returns>
+    /// The identity with which the run resumes, including all kinds of devices that have trained it; null if the
+    /// checkpoint is refused.
+    /// </returns>
     public RunIdentity? Continue(RunIdentity stored, bool takesOtherDevices, out IReadOnlyList<string> differences)
     {
         RunIdentity own = takesOtherDevices
@@ -102,9 +108,10 @@ public sealed record RunIdentity
     }
 
     /// <summary>
-    /// What differs, part by part: "trainer.shards is 8 there and 4 here". Parts with a key have its name.
+    /// The differences between two identities, part by part, for example "trainer.shards is 8 there and 4 here". A part
+    /// that has a configuration key is named by that key.
     /// </summary>
-    /// <param name="there">Another identity, of a checkpoint for example.</param>
+    /// <param name="there">The other identity, for example that of a checkpoint.</param>
     public IReadOnlyList<string> Differences(RunIdentity there)
     {
         Dictionary<string, string> other = there.Parts().ToDictionary(StringComparer.Ordinal),
@@ -162,7 +169,8 @@ public sealed record RunIdentity
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            return [("the network", Network)]; // Of a damaged checkpoint; it differs from any other.
+            // The checkpoint is damaged; its network differs from every valid one.
+            return [("the network", Network)];
         }
     }
 }

@@ -1,4 +1,4 @@
-// The ledger of what was not trained on: whole batches, and single samples of batches that were.
+// The ledger of the data that a run did not train on: whole batches, and single samples of the other batches.
 using System.Text.Json.Serialization;
 
 namespace Atelier.Training;
@@ -6,59 +6,59 @@ namespace Atelier.Training;
 /// <summary>The reason why a batch is not in the weights.</summary>
 public enum SkippedBecause
 {
-    /// <summary>Its loss or gradient was not finite, or far too large.</summary>
+    /// <summary>The batch's loss or gradient was not finite, or far too large.</summary>
     Loss,
 
-    /// <summary>As <see cref="Loss"/>, and the loss of one sample alone accounts for it.</summary>
+    /// <summary>The same as <see cref="Loss"/>, but the loss of a single sample explains it.</summary>
     OneSample,
 
-    /// <summary>None of its samples could be trained on.</summary>
+    /// <summary>None of the batch's samples could be trained on.</summary>
     NoSample,
 
-    /// <summary>It was applied and then undone by a rollback.</summary>
+    /// <summary>The batch was applied and then undone by a rollback.</summary>
     Undone,
 }
 
 /// <summary>A slice of the sample order that was not trained on, and why.</summary>
-/// <param name="Step">The batch whose samples were left out.</param>
-/// <param name="Reason">The reason, for people.</param>
-/// <param name="Because">The reason, for programs.</param>
+/// <param name="Step">Number of the batch whose samples were not trained on.</param>
+/// <param name="Reason">The reason, as text for people.</param>
+/// <param name="Because">The reason, as a value for programs.</param>
 public sealed record SkippedSlice(
     long Step, string Reason,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     SkippedBecause Because = SkippedBecause.Loss);
 
 /// <summary>A sample that cannot be trained on.</summary>
-/// <param name="Sample">Its index in the data.</param>
-/// <param name="Column">The column at fault.</param>
-/// <param name="Value">The first value there that is not finite: "NaN", "infinity" or "-infinity".</param>
+/// <param name="Sample">Index of the sample in the data.</param>
+/// <param name="Column">Name of the column that has a value that is not finite.</param>
+/// <param name="Value">The first value in that column that is not finite: "NaN", "infinity" or "-infinity".</param>
 public sealed record BadSample(int Sample, string Column, string Value);
 
-/// <summary>A sample that is left out of every batch it would be in.</summary>
-/// <param name="Sample">Its index in the run's data.</param>
-/// <param name="Place">Its location: the data set and its index there.</param>
-/// <param name="Column">The column at fault.</param>
-/// <param name="Value">The first value there that is not finite.</param>
-/// <param name="Step">The first batch that left it out.</param>
-/// <param name="Times">Number of batches so far that left it out.</param>
+/// <summary>A sample that is left out of every batch that would contain it.</summary>
+/// <param name="Sample">Index of the sample in the run's data.</param>
+/// <param name="Place">Location of the sample: its data set, and its index in that data set.</param>
+/// <param name="Column">Name of the column that has a value that is not finite.</param>
+/// <param name="Value">The first value in that column that is not finite.</param>
+/// <param name="Step">Number of the first batch that left the sample out.</param>
+/// <param name="Times">Number of batches so far that left the sample out.</param>
 public sealed record LeftOutSample(int Sample, string Place, string Column, string Value, long Step, long Times);
 
-/// <summary>Samples that were left out of batches. No run lists more than <see cref="ListedMax"/> of them.</summary>
+/// <summary>Samples that were left out of batches. At most <see cref="ListedMax"/> of them are listed.</summary>
 /// <param name="Times">Number of times that any sample was left out, unlisted ones included.</param>
-/// <param name="Samples">The first ones, in the order in which the run encountered them.</param>
+/// <param name="Samples">The first samples that were left out, in the order in which the run encountered them.</param>
 public sealed record LeftOutSamples(long Times, IReadOnlyList<LeftOutSample> Samples)
 {
-    /// <summary>Maximum number of samples listed; further ones are only counted.</summary>
+    /// <summary>Maximum number of samples listed; further samples are only counted.</summary>
     public const int ListedMax = 1000;
 
-    /// <summary>No sample was left out.</summary>
+    /// <summary>The empty list: no sample was left out.</summary>
     public static LeftOutSamples None { get; } = new(0, []);
 
     /// <summary>Adds the samples that one more batch left out.</summary>
-    /// <param name="step">The batch.</param>
-    /// <param name="samples">Its samples that were left out, in the run's order.</param>
-    /// <param name="place">Gives the location of a sample; called for new ones only.</param>
-    /// <returns>All of them, and those that are newly listed.</returns>
+    /// <param name="step">Number of the batch.</param>
+    /// <param name="samples">The batch's samples that were left out, in the run's order.</param>
+    /// <param name="place">Gives the location of a sample; called only for samples that are not listed yet.</param>
+    /// <returns>The updated list, and the samples that are new in it.</returns>
     public (LeftOutSamples All, IReadOnlyList<LeftOutSample> New) With(
         long step, IReadOnlyList<BadSample> samples, Func<int, string> place)
     {

@@ -22,8 +22,8 @@ public readonly record struct BatchSlices(int Shards, int Microbatch)
 public sealed class SampleOrder(int count, Func<long, int[]> permutation)
 {
     /// <summary>
-    /// Version of the order, and of what is drawn by a sample's position in it. It is part of a run's identity: a
-    /// release that orders or draws in another way has the next number.
+    /// Version of the sample order, and of the random numbers that depend on a sample's position in the order. The
+    /// version is part of a run's identity: a release that changes either of them increments it.
     /// </summary>
     public const int Version = 1;
 

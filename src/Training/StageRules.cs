@@ -26,7 +26,7 @@ public sealed record StepDecision(StepVerdict Verdict, RunPosition Position)
 /// <param name="Name">Name of the stage, for messages.</param>
 /// <param name="Steps">Number of batches in the stage.</param>
 /// <param name="GlobalBatch">Number of samples in a batch.</param>
-/// <param name="SaveInterval">Batches between planned checkpoints.</param>
+/// <param name="SaveInterval">Number of batches between planned checkpoints.</param>
 /// <param name="Policy">The policy that decides on each batch.</param>
 public sealed record StageRules(string Name, long Steps, int GlobalBatch, long SaveInterval, StepPolicy Policy)
 {
@@ -39,10 +39,11 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
     /// <summary>File name of a stage's report.</summary>
     public const string ReportFile = "report.md";
 
-    // Left-out samples announced during the run; the report lists more.
+    // Maximum number of left-out samples that are announced during the run; the report lists more.
     private const int NamedMax = 20;
 
-    private const string Again = "Fix the cause, then train it in another folder: the run in this one has ended.";
+    private const string Again =
+        "Fix the cause, then train the stage in another folder: the run in this folder has ended.";
 
     /// <summary>Decides on the next batch.</summary>
     /// <param name="position">The position before the batch.</param>
@@ -125,10 +126,10 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
 
     /// <summary>
     /// Whether a planned checkpoint is due after a batch: at the end of every interval, but not in the middle of
-    /// skipped batches, because a rollback must lead to weights from before them.
+    /// skipped batches, because a rollback must restore weights from before them.
     /// </summary>
     /// <param name="verdict">The batch's verdict.</param>
-    /// <param name="stepsDone">Batches completed.</param>
+    /// <param name="stepsDone">Number of completed batches.</param>
     /// <param name="lastPlanned">Step of the last planned checkpoint.</param>
     public bool IsCheckpointDue(StepVerdict verdict, long stepsDone, long lastPlanned) =>
         verdict == StepVerdict.RollBack
@@ -167,7 +168,7 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         return all;
     }
 
-    // If one sample alone accounts for it, the data is at fault, not the training.
+    // If a single sample explains the loss, the data is at fault, not the training.
     private static SkippedSlice SliceOf(long step, BatchOutcome batch, Func<int, string> place)
     {
         if (batch.Samples == 0)

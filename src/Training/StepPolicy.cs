@@ -4,20 +4,22 @@ namespace Atelier.Training;
 /// <summary>The policy's decision on a step.</summary>
 public enum StepVerdict
 {
-    /// <summary>The optimizer applies its gradient.</summary>
+    /// <summary>The optimizer applies the step's gradient.</summary>
     Apply,
 
-    /// <summary>The weights stay; the slice of the data is skipped and recorded in the ledger.</summary>
+    /// <summary>
+    /// The weights do not change; the step's slice of the data is skipped and recorded in the ledger.
+    /// </summary>
     Skip,
 
-    /// <summary>The run rolls back to its last checkpoint and skips the slices that led here.</summary>
+    /// <summary>The run rolls back to its last checkpoint and skips the slices since then.</summary>
     RollBack,
 }
 
 /// <summary>The policy's state between steps, part of each checkpoint.</summary>
-/// <param name="Applied">Steps applied so far.</param>
+/// <param name="Applied">Number of steps applied so far.</param>
 /// <param name="LogNorm">Moving average of the logarithm of the gradient norm.</param>
-/// <param name="SkippedInARow">Consecutive steps skipped since the last applied one.</param>
+/// <param name="SkippedInARow">Number of consecutive steps skipped since the last applied one.</param>
 /// <param name="Returns">Number of rollbacks so far.</param>
 /// <param name="LogLoss">Moving average of the logarithm of the loss.</param>
 public readonly record struct PolicyMemory(
@@ -36,16 +38,16 @@ public sealed record StepPolicy
     /// <summary>Ratio of the loss or norm to its moving average above which a step is a spike.</summary>
     public double SpikeFactor { get; init; } = 20;
 
-    /// <summary>Consecutive skips tolerated before rolling back.</summary>
+    /// <summary>Number of consecutive skips tolerated before a rollback.</summary>
     public int Patience { get; init; } = 8;
 
-    /// <summary>Rollbacks allowed in a stage; after that it has diverged.</summary>
+    /// <summary>Number of rollbacks allowed in a stage; if another one is needed, the stage has diverged.</summary>
     public int ReturnsMax { get; init; } = 3;
 
-    /// <summary>Applied steps before spike detection starts.</summary>
+    /// <summary>Number of applied steps before spike detection starts.</summary>
     public int Warmup { get; init; } = 50;
 
-    /// <summary>Decides on a step: its verdict and the policy's next memory.</summary>
+    /// <summary>Decides on a step: returns the verdict and the policy's next memory.</summary>
     public (StepVerdict Verdict, PolicyMemory Memory) Decide(double loss, double norm, PolicyMemory memory)
     {
         bool finite = double.IsFinite(loss) && double.IsFinite(norm);

@@ -1,4 +1,5 @@
-// Goal: a batch in numbers says what its samples say: their mean loss, and the one with the largest.
+// Goal: the totals of a batch summarize its samples: their mean loss, and the sample with the largest loss. Method:
+// hand-made batches.
 using Xunit;
 
 namespace Atelier.Training.Tests;

@@ -1,5 +1,5 @@
-// Goal: in whatever order shards arrive and were summed before, the sum is associated as in the recursion over halves.
-// Method: sums of texts, which show their own association.
+// Goal: whatever the order in which shards arrive, and whichever of them were summed before, the sum has the
+// association of the recursion over halves. Method: the shards are texts, and a sum shows its own association.
 using CsCheck;
 using Xunit;
 

@@ -1,5 +1,5 @@
-// Goal: a run continues only where its bits are its own, and a refusal names every part that differs, with both values.
-// Method: one identity, and copies that differ in a part.
+// Goal: a run resumes only from a checkpoint of the same identity, and a refusal names every part that differs, with
+// both values. Method: one identity, and copies that differ in one part.
 using System.Text.Json;
 using Xunit;
 
@@ -79,7 +79,7 @@ public sealed class RunIdentityTests
         Assert.False(s_run.IsMixed);
     }
 
-    // Every later checkpoint has to say that the bits are not those of one kind.
+    // Every later checkpoint must record that several kinds of devices have trained the run.
     [Fact]
     public void MixedRun_RemembersAllKindsOfDevices_AndNeedsConsentEachTime()
     {
@@ -88,7 +88,7 @@ public sealed class RunIdentityTests
         Assert.True(mixed.IsMixed);
         Assert.Equal("cpu-a, cpu-b", mixed.Device);
         Assert.Equal(mixed, s_run.Continue(mixed, takesOtherDevices: true, out _));
-        Assert.Equal(mixed, mixed.Continue(s_run, takesOtherDevices: true, out _)); // A rollback to before.
+        Assert.Equal(mixed, mixed.Continue(s_run, takesOtherDevices: true, out _)); // A rollback to before the mix.
         Assert.Null(s_run.Continue(mixed, takesOtherDevices: false, out IReadOnlyList<string> differences));
         Assert.Equal("the kind of device is cpu-a, cpu-b there and cpu-a here", Assert.Single(differences));
         Assert.Null(second.Continue(s_run with { Seed = 3 }, takesOtherDevices: true, out differences));

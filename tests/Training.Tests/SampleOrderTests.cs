@@ -1,5 +1,5 @@
-// Goal: an epoch contains every sample once, and a batch's samples depend on neither shards nor the order of requests.
-// Method: permutations by a plain shuffle.
+// Goal: an epoch contains every sample once, and a batch's samples depend neither on shards nor on the order of
+// requests. Method: permutations by a plain shuffle.
 using CsCheck;
 using Xunit;
 

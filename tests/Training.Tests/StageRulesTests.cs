@@ -43,7 +43,7 @@ public sealed class StageRulesTests
         Assert.Equal(SkippedBecause.OneSample, slice.Because);
         Assert.EndsWith("place 7 alone has a loss of NaN", slice.Reason);
 
-        // Half of the batch is not a single sample.
+        // If half of the batch is not finite, no single sample is at fault.
         Assert.Equal(SkippedBecause.Loss, Decide(RunPosition.Start, batch with { NotFinite = 2 }).Slice!.Because);
     }
 
@@ -150,7 +150,8 @@ public sealed class StageRulesTests
         Assert.Equal((0, 0, 0), (RunPosition.Start.Step, RunPosition.Start.Updates, RunPosition.Start.Applied));
     }
 
-    // A loss is one sample's if that sample has more than half of the sum, and the batch more than two samples.
+    // A loss is attributed to one sample if that sample has more than half of the sum, and the batch more than two
+    // samples.
     [Theory]
     [InlineData(4, 100, 51f, true)]
     [InlineData(4, 100, 50f, false)]
@@ -171,7 +172,7 @@ public sealed class StageRulesTests
             SkippedBecause.Loss,
             Decide(RunPosition.Start, s_bad with { NotFinite = 1, Largest = null }).Slice!.Because);
 
-    // A person is told of twenty samples, and once that there are more.
+    // Remarks name twenty samples, and say once that there are more.
     [Fact]
     public void SamplesLeftOut_AreNamedUpToTwenty_AndThenCounted()
     {
@@ -188,7 +189,7 @@ public sealed class StageRulesTests
             position = decision.Position;
         }
 
-        Assert.Equal([3, 3, 3, 3, 3, 3, 3, 0, 0], remarks); // In the seventh two are named, and it says that more are.
+        Assert.Equal([3, 3, 3, 3, 3, 3, 3, 0, 0], remarks); // The seventh batch names two and says that there are more.
         Assert.Equal((27, 27), (position.LeftOut!.Times, position.LeftOut.Samples.Count));
     }
 
@@ -207,7 +208,7 @@ public sealed class StageRulesTests
         Assert.Same(all, all.With(10, [], place => $"{place}").All);
     }
 
-    // The advice depends on what most of the skips in a row were for.
+    // The advice depends on the most frequent reason of the consecutive skips.
     [Fact]
     public void RunThatDiverges_IsToldWhatIsToBlame()
     {

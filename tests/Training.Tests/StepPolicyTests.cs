@@ -1,4 +1,5 @@
-// Goal: the policy is a pure function that skips values that are not finite or far too large, and nothing else.
+// Goal: the policy is a pure function that skips values that are not finite or far too large, and nothing else. Method:
+// hand-made values.
 using Xunit;
 
 namespace Atelier.Training.Tests;

@@ -39,7 +39,7 @@ internal static class RunsCommand
         command.Add(overrides);
         var resume = new Option<bool>("--resume")
         {
-            Description = "Resumes each stage from the checkpoints of train in its trainer.save_folder, if any.",
+            Description = "Resumes each stage from the checkpoints that train left in its trainer.save_folder, if any.",
         };
         command.Add(id);
         command.Add(resume);
@@ -173,7 +173,7 @@ internal static class RunsCommand
         var cluster = new ClusterOptions();
         Argument<string> id = Id();
         Command command = cluster.AddTo(new Command(
-            "export", "Writes the last checkpoint of the current stage into its folder; train resumes from it."));
+            "export", "Exports the current stage's last checkpoint to the stage's folder; train can resume from it."));
         command.Add(id);
         command.SetAction(async (parsed, cancellation) =>
         {

@@ -41,7 +41,8 @@ public sealed record StageSource
     public int? StartsFrom { get; init; }
 
     /// <summary>
-    /// Whether it resumes from the checkpoints that single-process training left in its folder, if there are any.
+    /// Whether the stage resumes from the checkpoints that single-process training left in its folder, if there are
+    /// any.
     /// </summary>
     [Id(4)]
     public bool Resumes { get; init; }

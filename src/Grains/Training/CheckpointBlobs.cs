@@ -1,4 +1,4 @@
-// Checkpoints in the blob store.
+// The storage of checkpoints in the blob store.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Training;
@@ -7,11 +7,11 @@ using Atelier.Training.Checkpoints;
 namespace Atelier.Grains.Training;
 
 /// <summary>Stores parts of checkpoints and reads whole ones.</summary>
-/// <param name="blobs">The store.</param>
-/// <param name="owner">The run.</param>
+/// <param name="blobs">The blob store.</param>
+/// <param name="owner">The run, which owns the blobs.</param>
 internal sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
 {
-    /// <summary>The name of a part.</summary>
+    /// <summary>The blob name of a part.</summary>
     public static BlobName NameOf(CheckpointPart part) => BlobName.OfCluster(BlobKind.Checkpoint, part.Digest);
 
     /// <summary>Stores a part.</summary>
@@ -23,10 +23,10 @@ internal sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
 
     /// <summary>Reads a whole checkpoint.</summary>
     /// <param name="manifest">The checkpoint.</param>
-    /// <param name="names">Names of the vectors that are wanted.</param>
+    /// <param name="names">Names of the vectors to read.</param>
     /// <param name="parameters">Number of weights, P.</param>
-    /// <param name="cancellation">Cancels.</param>
-    /// <exception cref="InvalidDataException">A part is missing, or is not of such a network.</exception>
+    /// <param name="cancellation">Cancels the call.</param>
+    /// <exception cref="InvalidDataException">A part is missing, or belongs to another network.</exception>
     public async Task<TrainingState> ReadAsync(
         CheckpointManifest manifest, IReadOnlyList<string> names, long parameters, CancellationToken cancellation)
     {
@@ -47,7 +47,7 @@ internal sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
             position ??= CheckpointFile.PositionOf(metadata);
         }
 
-        // Records of earlier steps are committed; a state that is restored begins with none.
+        // The records of earlier steps are already committed, so a restored state begins without records.
         return new TrainingState(
             position!, manifest.IsPlanned ? manifest.Step : 0, vectors, [], manifest.Parts[^1].Digest);
     }

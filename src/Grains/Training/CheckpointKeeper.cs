@@ -1,6 +1,6 @@
-// The copy of the state that a trainer keeps until it is committed as a checkpoint, the trainer's share of the work
-// (parts that it stores, and parts whose digests it confirms), and the digests of its states. Training continues
-// meanwhile.
+// The copy of the state that a trainer keeps until the copy is committed as a checkpoint. In the background, the
+// trainer stores its share of the copy's parts, computes digests to confirm parts that others store, and computes
+// digests of whole states for comparison. Training continues meanwhile.
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Threading.Channels;
@@ -10,14 +10,14 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Training;
 
-/// <summary>Keeps a copy of the state until it is committed. All members may be used from any thread.</summary>
-/// <param name="blobs">Where parts are stored.</param>
+/// <summary>Keeps a copy of the state until it is committed. Thread-safe.</summary>
+/// <param name="blobs">Stores the parts.</param>
 /// <param name="metadata">Metadata of the parts.</param>
-/// <param name="logger">Logs what could not be stored.</param>
+/// <param name="logger">Logs parts that could not be stored.</param>
 internal sealed class CheckpointKeeper(
     CheckpointBlobs blobs, IReadOnlyDictionary<string, string> metadata, ILogger logger)
 {
-    // Digests that are reported; older states are compared already, or never will be.
+    // Number of digests that are reported. Older states have been compared already, or never will be.
     private const int DigestsKept = 8;
 
     private readonly Lock _lock = new();
@@ -28,7 +28,7 @@ internal sealed class CheckpointKeeper(
     private readonly List<StateDigest> _digests = [];
     private (HeldCheckpoint Checkpoint, TrainingState State)? _held;
 
-    /// <summary>What a trainer reports of it.</summary>
+    /// <summary>The trainer's report about its copy and its digests.</summary>
     public StateReport Report
     {
         get
@@ -43,10 +43,10 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>Keeps a copy in the place of an earlier one.</summary>
+    /// <summary>Keeps a copy, which replaces an earlier one.</summary>
     /// <param name="state">The copy; it must not change.</param>
-    /// <param name="isPlanned">Whether a rollback may return to it.</param>
-    /// <param name="world">The world in which its last step was added up.</param>
+    /// <param name="isPlanned">Whether a rollback may return to the copy.</param>
+    /// <param name="world">Number of the world in which the copy's last step was summed.</param>
     public void Hold(TrainingState state, bool isPlanned, int world)
     {
         lock (_lock)
@@ -59,9 +59,9 @@ internal sealed class CheckpointKeeper(
         Audit(state, world);
     }
 
-    /// <summary>Computes the digest of a state, to be compared with those of the other members.</summary>
+    /// <summary>Computes the digest of a state in the background, for comparison with those of other members.</summary>
     /// <param name="state">The state; it must not change.</param>
-    /// <param name="world">The world in which its last step was added up.</param>
+    /// <param name="world">Number of the world in which the state's last step was summed.</param>
     public void Audit(TrainingState state, int world)
     {
         var begun = new StateDigest(world, state.Position.Step, null);
@@ -90,9 +90,9 @@ internal sealed class CheckpointKeeper(
         });
     }
 
-    /// <summary>Drops a copy that needs not be kept.</summary>
-    /// <param name="safeStep">Steps in the last committed checkpoint.</param>
-    /// <param name="returned">Worlds up to this number have ended without their steps.</param>
+    /// <summary>Drops the copy if it is no longer needed, because it is committed or discarded.</summary>
+    /// <param name="safeStep">Number of steps that the last committed checkpoint includes.</param>
+    /// <param name="returned">A copy from a world up to this number is discarded.</param>
     /// <returns>Whether a copy was dropped.</returns>
     public bool Drop(long safeStep, int returned)
     {
@@ -110,7 +110,7 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>Forgets everything: the trainer has another state.</summary>
+    /// <summary>Forgets the copy and the digests, because the trainer's state was replaced.</summary>
     public void Clear()
     {
         lock (_lock)
@@ -122,7 +122,9 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>Whether it keeps a copy of an earlier step, which must be committed before a later one.</summary>
+    /// <summary>
+    /// Whether a copy of an earlier step is kept, which must be committed before one of the given step.
+    /// </summary>
     public bool IsBusy(long step)
     {
         lock (_lock)
@@ -131,7 +133,7 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>The copy of a step; null if it is not kept.</summary>
+    /// <summary>The copy of the state after the given step; null if it is not kept.</summary>
     public TrainingState? Find(long step)
     {
         lock (_lock)
@@ -140,7 +142,7 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>Takes on work for the checkpoint; what it does already is ignored.</summary>
+    /// <summary>Queues tasks for the checkpoint. Tasks that are queued already are ignored.</summary>
     public void Add(IEnumerable<PartTask> tasks)
     {
         lock (_lock)
@@ -152,7 +154,7 @@ internal sealed class CheckpointKeeper(
         }
     }
 
-    /// <summary>Does the work, piece by piece.</summary>
+    /// <summary>Runs the queued work, one piece at a time.</summary>
     public async Task RunAsync(CancellationToken cancellation)
     {
         await foreach (Func<CancellationToken, Task> work in _work.Reader.ReadAllAsync(cancellation))
@@ -182,7 +184,7 @@ internal sealed class CheckpointKeeper(
             logger.CheckpointNotStored(task.Part, task.Step, error.Message);
             lock (_lock)
             {
-                _queued.Remove(task); // The manager asks for it again.
+                _queued.Remove(task); // The manager will assign the task again.
             }
 
             return;

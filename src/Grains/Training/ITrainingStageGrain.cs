@@ -1,5 +1,5 @@
-// The manager of a stage as a grain. Messages are JSON texts, so that the pure protocols, whose types they are, need no
-// serializer of Orleans; the typed calls are the extensions below.
+// The manager of a stage as a grain. Messages are sent as JSON text, because their types belong to the pure protocols,
+// which are independent of Orleans and its serializer. The extension methods below are the typed calls.
 using Atelier.Contracts.Training;
 using Atelier.Grains.Ports;
 using Atelier.Training.Checkpoints;
@@ -11,59 +11,61 @@ namespace Atelier.Grains.Training;
 [Alias("atelier.ITrainingStageGrain")]
 public interface ITrainingStageGrain : IGrainWithStringKey
 {
-    /// <summary>Begins the stage; again has no effect.</summary>
-    /// <param name="plan">A <see cref="StagePlan"/>.</param>
+    /// <summary>Begins the stage. Idempotent.</summary>
+    /// <param name="plan">The <see cref="StagePlan"/>.</param>
     [Alias("Begin")]
     Task BeginJsonAsync(string plan);
 
-    /// <summary>The <see cref="StagePlan"/>; null if the stage has not begun, has paused, or is over.</summary>
+    /// <summary>The <see cref="StagePlan"/>; null if the stage has not begun, is paused, or is over.</summary>
     [Alias("Plan"), AlwaysInterleave]
     Task<string?> PlanJsonAsync();
 
-    /// <summary>A trainer reports; the answer is a <see cref="StageAnswer"/>.</summary>
-    /// <param name="report">A <see cref="StageReport"/>.</param>
+    /// <summary>Processes a trainer's report and returns a <see cref="StageAnswer"/>.</summary>
+    /// <param name="report">The <see cref="StageReport"/>.</param>
     [Alias("Report")]
     Task<string> ReportJsonAsync(string report);
 
-    /// <summary>A committed <see cref="CheckpointManifest"/>; null if it is not kept.</summary>
+    /// <summary>
+    /// The <see cref="CheckpointManifest"/> of a committed checkpoint; null if the checkpoint is not kept.
+    /// </summary>
     [Alias("Checkpoint"), AlwaysInterleave]
     Task<string?> CheckpointJsonAsync(long step);
 
     /// <summary>
-    /// The last committed <see cref="CheckpointManifest"/>, which is the stage's result once it is complete; null
-    /// before.
+    /// The <see cref="CheckpointManifest"/> of the last committed checkpoint, which is the stage's result once the
+    /// stage is complete; null before the first checkpoint.
     /// </summary>
     [Alias("Last"), AlwaysInterleave]
     Task<string?> LastJsonAsync();
 
     /// <summary>
-    /// The last committed <see cref="CheckpointManifest"/>, which is kept for a while so that it can be read; null if
-    /// there is none.
+    /// Returns the <see cref="CheckpointManifest"/> of the last committed checkpoint, and keeps that checkpoint for a
+    /// while so that it can be read; null if there is none.
     /// </summary>
-    /// <param name="time">How long it is kept, even if later ones supersede it.</param>
+    /// <param name="time">How long the checkpoint is kept, even if later checkpoints supersede it.</param>
     [Alias("PinLast")]
     Task<string?> PinLastJsonAsync(TimeSpan time);
 
-    /// <summary>A device cannot train the stage.</summary>
-    /// <param name="worker">Its worker's key.</param>
+    /// <summary>Reports that a device cannot train the stage.</summary>
+    /// <param name="worker">Key of the device's worker.</param>
     /// <param name="reason">Why, as a sentence.</param>
     [Alias("Refuse")]
     Task RefuseAsync(string worker, string reason);
 
-    /// <summary>Its state, for people.</summary>
+    /// <summary>The stage's state, for people.</summary>
     [Alias("View"), AlwaysInterleave]
     Task<StageView> ViewAsync();
 
-    /// <summary>Continues a stage that has paused, from its last committed checkpoint.</summary>
+    /// <summary>Resumes a paused stage from its last committed checkpoint.</summary>
     [Alias("Resume")]
     Task ResumeAsync();
 
-    /// <summary>Ends the stage; its checkpoints stay.</summary>
+    /// <summary>Ends the stage because its run was cancelled; its checkpoints are kept.</summary>
     [Alias("End")]
     Task EndAsync();
 }
 
-/// <summary>Typed calls of the manager of a stage.</summary>
+/// <summary>Typed calls to the manager of a stage.</summary>
 public static class TrainingStageCalls
 {
     /// <inheritdoc cref="ITrainingStageGrain.BeginJsonAsync"/>

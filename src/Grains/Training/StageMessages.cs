@@ -1,4 +1,4 @@
-// What a trainer and the manager of its stage tell each other, about once a second.
+// The messages that a trainer and the manager of its stage exchange about once a second.
 using System.Collections.Immutable;
 using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
@@ -6,72 +6,74 @@ using Atelier.Training.Worlds;
 namespace Atelier.Grains.Training;
 
 /// <summary>A trainer's heartbeat.</summary>
-/// <param name="Trainer">Membership.</param>
+/// <param name="Trainer">The part of the report about membership.</param>
 public sealed record StageReport(TrainerReport Trainer)
 {
-    /// <summary>Its worker's key, by which it is woken.</summary>
+    /// <summary>Key of the trainer's worker, which the manager uses to prompt the trainer.</summary>
     public required string Worker { get; init; }
 
-    /// <summary>All that its bits depend on.</summary>
+    /// <summary>Everything on which the bits of the trainer's results depend, as JSON.</summary>
     public required string Identity { get; init; }
 
     /// <summary>Number of weights.</summary>
     public required long Parameters { get; init; }
 
-    /// <summary>Names of the vectors of its state.</summary>
+    /// <summary>Names of the vectors of the trainer's state.</summary>
     public required ImmutableArray<string> Vectors { get; init; }
 
-    /// <summary>Shards of a batch, V.</summary>
+    /// <summary>Number of shards of a batch, V.</summary>
     public required int Shards { get; init; }
 
-    /// <summary>Steps of the stage.</summary>
+    /// <summary>Number of steps of the stage.</summary>
     public required long Steps { get; init; }
 
     /// <summary>Number of planned checkpoints to keep.</summary>
     public int CheckpointsKept { get; init; } = 1;
 
-    /// <summary>Its state, and the checkpoint of which it holds a copy.</summary>
+    /// <summary>
+    /// The part of the report about the trainer's state, and about the checkpoint of which it keeps a copy.
+    /// </summary>
     public StateReport State { get; init; } = new();
 
     /// <summary>
-    /// The step at which the stage begins: that of the checkpoint in its folder from which it resumes, or 0. The first
-    /// report of a stage decides.
+    /// The step at which the stage begins: that of the checkpoint in the stage's folder from which it resumes, or 0.
+    /// The first report to a stage's manager determines the step.
     /// </summary>
     public long BeginsAt { get; init; }
 
-    /// <summary>Mean loss of its last step; null before.</summary>
+    /// <summary>Mean loss of the trainer's last step; null before the first step.</summary>
     public double? Loss { get; init; }
 
-    /// <summary>Why the stage cannot continue; the same for all replicas.</summary>
+    /// <summary>Why the stage cannot continue; null if it can. All replicas report the same.</summary>
     public string? Failure { get; init; }
 
-    /// <summary>Digests of the final state; null before the end.</summary>
+    /// <summary>Digests of the stage's final state; null before the end.</summary>
     public StageEnd? End { get; init; }
 }
 
-/// <summary>The end of a stage.</summary>
+/// <summary>Digests of a stage's final state.</summary>
 /// <param name="Weights">SHA-256 of the weights.</param>
 /// <param name="State">SHA-256 of weights, moments and average.</param>
 public sealed record StageEnd(string Weights, string State);
 
-/// <summary>The manager's answer.</summary>
+/// <summary>The manager's answer to a trainer's heartbeat.</summary>
 public sealed record StageAnswer
 {
-    /// <summary>Membership; null if the trainer is refused or the stage is over.</summary>
+    /// <summary>The part of the answer about membership; null if the trainer is refused or the stage is over.</summary>
     public ManagerAnswer? Manager { get; init; }
 
-    /// <summary>Steps in the last committed checkpoint.</summary>
+    /// <summary>Number of steps that the last committed checkpoint includes.</summary>
     public long SafeStep { get; init; }
 
-    /// <summary>Worlds up to this number have ended without the steps after that checkpoint; 0 if none has.</summary>
+    /// <summary>Uncommitted steps that worlds up to this number computed are discarded; 0 if there are none.</summary>
     public int Returned { get; init; }
 
-    /// <summary>What to do for the pending checkpoint.</summary>
+    /// <summary>The trainer's tasks for the pending checkpoint.</summary>
     public ImmutableArray<PartTask> Tasks { get; init; } = [];
 
-    /// <summary>Whether the stage is over, so that the trainer leaves it.</summary>
+    /// <summary>Whether the stage is over, so that the trainer must leave it.</summary>
     public bool IsOver { get; init; }
 
-    /// <summary>Why the trainer is refused, as a sentence; null if it is not.</summary>
+    /// <summary>Why the trainer is refused, as a sentence; null if it is not refused.</summary>
     public string? Refusal { get; init; }
 }

@@ -1,5 +1,5 @@
-// The part of a session that does what its replica asks for: shards are computed in order, and states are read, copied
-// and loaded.
+// The part of a session that serves its replica's requests: it computes shards in order, and reads, copies and loads
+// states.
 using System.Collections.Immutable;
 using Atelier.Grains.Ports;
 using Atelier.Training.Checkpoints;
@@ -95,7 +95,7 @@ internal sealed partial class StageSession
             else
             {
                 Post(() => _replica.Verified(task.World, task.Step, claim, task.Use == ShardUse.Trial));
-                Post(Wake); // After the snapshot.
+                Post(Wake); // Runs after the snapshot is updated.
             }
         }
     }
@@ -149,7 +149,7 @@ internal sealed partial class StageSession
         return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
     }
 
-    // Before the cluster's first checkpoint, the one in the folder is the last.
+    // Before the cluster's first checkpoint, the last checkpoint is the one in the stage's folder.
     private async Task<TrainingState> ReadFolderAsync(long step)
     {
         foreach (bool plannedOnly in new[] { false, true })
@@ -163,8 +163,8 @@ internal sealed partial class StageSession
         throw NotKept(step);
     }
 
-    private static InvalidDataException NotKept(long step) => new($"The checkpoint of step {step} is not kept.");
+    private static InvalidDataException NotKept(long step) => new($"The checkpoint of step {step} is not available.");
 
-    // The state with which a stage begins.
+    // The state with which a stage begins: the vectors of the earlier stage; null if it does not start from one.
     private sealed record Beginning(IReadOnlyList<StateVector>? From);
 }

@@ -1,5 +1,5 @@
-// One trainer in one stage: the pure replica, driven on a thread of its own, with the device that computes, the
-// connections to peers, the heartbeats to the manager, and the copies that become checkpoints.
+// One trainer's work in one stage. A session runs the pure replica on a thread of its own, and connects it with the
+// device, the peers, the manager (by heartbeats), and the copies that become checkpoints.
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Atelier.Grains.Ports;
@@ -11,7 +11,7 @@ namespace Atelier.Grains.Training;
 
 /// <summary>Why a session ended.</summary>
 /// <param name="Reason">The reason, for the log.</param>
-/// <param name="IsFault">Whether the trainer failed or was refused: the next attempt waits.</param>
+/// <param name="IsFault">Whether the trainer failed or was refused; the next attempt is then delayed.</param>
 internal readonly record struct SessionEnd(string Reason, bool IsFault);
 
 /// <summary>Trains a stage until it is over, the trainer is refused, or its silo stops.</summary>
@@ -36,8 +36,8 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private readonly CancellationTokenSource _closing = new();
     private readonly TaskCompletionSource<SessionEnd> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    // Members that this world's connections no longer reach: what was on its way is lost, so the link counts as broken
-    // until the next world even if it is established again.
+    // Members to which a connection of this world has ended. Frames in flight were lost with it, so the link counts as
+    // broken until the next world, even if the connection is established again.
     private readonly ConcurrentDictionary<TrainerId, bool> _broken = new();
 
     private ITrainerPeers _peers = null!;
@@ -46,7 +46,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private double _speed = 1;
     private long _safeStep;
 
-    /// <summary>Opens a session; <see cref="RunAsync"/> runs it.</summary>
+    /// <summary>Creates a session; <see cref="RunAsync"/> runs it.</summary>
     public StageSession(
         TrainerId id, string worker, string stageKey, StagePlan plan, IStageWork work, ITrainingStageGrain stage,
         CheckpointBlobs blobs, TrainerOptions options, TimeProvider clock, ILogger logger)
@@ -59,7 +59,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
     }
 
-    /// <summary>The step at which the stage begins, as this trainer sees it.</summary>
+    /// <summary>The step at which the stage begins, according to this trainer.</summary>
     public long BeginsAt { get; init; }
 
     private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember)
@@ -69,7 +69,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         public TrialClaim? Trial { get; init; }
     }
 
-    /// <summary>The manager has something to tell.</summary>
+    /// <summary>Makes the trainer report to the manager at once.</summary>
     public void Wake()
     {
         if (_signal.CurrentCount == 0)
@@ -78,9 +78,9 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
     }
 
-    /// <summary>Trains; returns why it ended.</summary>
+    /// <summary>Trains the stage; returns why the session ended.</summary>
     /// <param name="network">Opens the connections.</param>
-    /// <param name="stopping">The silo stops: the trainer leaves.</param>
+    /// <param name="stopping">Canceled when the silo stops; the trainer then leaves the stage.</param>
     public async Task<SessionEnd> RunAsync(ITrainerNetwork network, CancellationToken stopping)
     {
         await using ITrainerPeers peers = await network.ListenAsync(
@@ -134,7 +134,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         Wake();
     }
 
-    // An engine waits for its device; this thread is the session's own.
+    // These waits may block, because the thread belongs to the session alone.
 #pragma warning disable VSTHRD002
     private static void Wait(Task task) => task.GetAwaiter().GetResult();
 
@@ -175,7 +175,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
         catch (TrainingFailedException failure)
         {
-            // Every replica fails alike; the manager ends the stage.
+            // All replicas fail in the same way, and the manager ends the stage.
             _failure = failure.Message;
             Wake();
         }
@@ -186,11 +186,11 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         catch (Exception error)
         {
             _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult(new SessionEnd("it failed", IsFault: true));
+            _over.TrySetResult(new SessionEnd("the trainer failed", IsFault: true));
         }
     }
 
-    // A member must be able to go back to the last planned checkpoint: from the store, or from its own copy.
+    // A member must be able to roll back to the last planned checkpoint, from the store or from its own copy.
     private bool CanRollBack() =>
         _state.LastPlanned <= Interlocked.Read(ref _safeStep) || _keeper.Find(_state.LastPlanned) is not null;
 
@@ -207,7 +207,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         catch (Exception error)
         {
             _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult(new SessionEnd("it failed", IsFault: true));
+            _over.TrySetResult(new SessionEnd("the trainer failed", IsFault: true));
         }
     }
 
@@ -228,7 +228,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             }
             catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidOperationException)
             {
-                // Training continues while the manager is away.
+                // Training continues while the manager is unavailable.
             }
 
             if (answer is not null)
@@ -238,7 +238,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
 
             if (leavingSince is { } since && (HasLeft(answer) || _clock.GetElapsedTime(since) > _options.LeaveTimeout))
             {
-                _over.TrySetResult(new SessionEnd("its silo stops", IsFault: false));
+                _over.TrySetResult(new SessionEnd("its silo is stopping", IsFault: false));
             }
 
             TimeSpan pause = leavingSince is null ? _options.HeartbeatPeriod : _options.HeartbeatPeriod / 5;
@@ -302,7 +302,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         _replica.Hear(manager);
         if (before != (_replica.World?.Number ?? 0, _replica.Promised))
         {
-            Post(Wake); // After the snapshot: a promise is told at once.
+            Post(Wake); // Runs after the snapshot is updated: a promise is reported at once.
         }
     }
 }

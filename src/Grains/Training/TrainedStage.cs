@@ -1,5 +1,5 @@
-// A stage's state in one trainer: what a step does to it. Every replica decides alike, because the rules are pure
-// functions of the position and the batch's totals.
+// A stage's state in one trainer, and how a step changes it. All replicas make the same decisions, because the rules
+// are pure functions of the position and of the batch's totals.
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using Atelier.Grains.Ports;
@@ -9,11 +9,11 @@ using Atelier.Training.Worlds;
 
 namespace Atelier.Grains.Training;
 
-/// <summary>Where the last planned checkpoint is read from, unless the trainer keeps a copy.</summary>
+/// <summary>Reads the last planned checkpoint, if the trainer does not keep a copy of it.</summary>
 internal delegate Task<TrainingState> ReadPlanned(long step, CancellationToken cancellation);
 
-/// <summary>The state of a stage, by position, vectors and records. Not thread-safe.</summary>
-/// <param name="work">The vectors, on their device.</param>
+/// <summary>The state of a stage: position, vectors and step records. Not thread-safe.</summary>
+/// <param name="work">Holds the vectors on their device.</param>
 /// <param name="keeper">Keeps copies until they are committed.</param>
 /// <param name="readPlanned">Reads a committed checkpoint for a rollback.</param>
 /// <param name="remark">Receives messages for the operator.</param>
@@ -25,13 +25,13 @@ internal sealed class TrainedStage(
     private float[]? _gradient;
     private string? _previousRecords;
 
-    /// <summary>The position.</summary>
+    /// <summary>The run's position in the stage.</summary>
     public RunPosition Position { get; private set; } = RunPosition.Start;
 
-    /// <summary>Step of the last planned checkpoint; 0 before the first.</summary>
+    /// <summary>Step of the last planned checkpoint; 0 before the first one.</summary>
     public long LastPlanned { get; private set; }
 
-    /// <summary>Mean loss of the last step; null before.</summary>
+    /// <summary>Mean loss of the last step; null before the first step.</summary>
     public double? Loss { get; private set; }
 
     /// <summary>Digests of the final state; null before the end.</summary>
@@ -39,7 +39,7 @@ internal sealed class TrainedStage(
 
     private StageFacts Facts => work.Facts;
 
-    // A checkpoint waits while the one before is not committed.
+    // Whether the reviewed step ends with a checkpoint. Such a step waits until the previous checkpoint is committed.
     private bool IsCheckpointNext => _reviewed is { } next && (next.Step + 1 >= Facts.Rules.Steps
         || Facts.Rules.IsCheckpointDue(next.Decision.Verdict, next.Step + 1, LastPlanned));
 
@@ -66,7 +66,9 @@ internal sealed class TrainedStage(
     /// <summary>Applies the step that was reviewed last.</summary>
     /// <param name="step">The step.</param>
     /// <param name="cancellation">Cancels the reading of a checkpoint.</param>
-    /// <exception cref="TrainingFailedException">The stage cannot continue; all replicas throw it alike.</exception>
+    /// <exception cref="TrainingFailedException">
+    /// The stage cannot continue. All replicas throw the same exception.
+    /// </exception>
     public async Task ApplyAsync(long step, CancellationToken cancellation)
     {
         if (_reviewed is not { } reviewed || reviewed.Step != step)
@@ -115,10 +117,10 @@ internal sealed class TrainedStage(
         }
     }
 
-    /// <summary>A copy of the state for a peer.</summary>
+    /// <summary>Returns a copy of the state for a peer.</summary>
     public async Task<IStateCopy> CopyAsync() => (await StateAsync()).ToCopy();
 
-    /// <summary>Replaces the state by another replica's, or a checkpoint's.</summary>
+    /// <summary>Replaces the state with that of another replica or of a checkpoint.</summary>
     public async Task LoadAsync(TrainingState state)
     {
         await work.ImportAsync(state.Vectors, state.Position.Updates);
@@ -131,7 +133,7 @@ internal sealed class TrainedStage(
     }
 
     /// <summary>Sets the state with which the stage begins.</summary>
-    /// <param name="from">Vectors of the end of the stage before; null for none.</param>
+    /// <param name="from">Vectors from the end of the earlier stage; null if the stage does not start from one.</param>
     public async Task ResetAsync(IReadOnlyList<StateVector>? from)
     {
         await work.ResetAsync(from);
@@ -184,6 +186,6 @@ internal sealed class TrainedStage(
         }
 
         return at == _gradient.Length ? new ShardSum(_gradient, totals[0].Sums!) : throw new InvalidOperationException(
-            $"The slices of a step have {at} numbers, and the network has {_gradient.Length} weights.");
+            $"The slices of a step have {at} numbers in total, but the network has {_gradient.Length} weights.");
     }
 }

@@ -4,7 +4,7 @@ using Atelier.Training.Worlds;
 
 namespace Atelier.Grains.Training;
 
-/// <summary>Training in the cluster: heartbeats, loss of trainers, checkpoints.</summary>
+/// <summary>Training in the cluster: heartbeats and timeouts of trainers.</summary>
 [Section("Trainer"), ClusterWide]
 public sealed class TrainerOptions
 {
@@ -18,22 +18,26 @@ public sealed class TrainerOptions
     [Bounds("00:00:00.010", "01:00:00")]
     public TimeSpan IdlePeriod { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Gets or sets the silence after which a trainer is lost.</summary>
-    /// <remarks>At least twice <see cref="HeartbeatPeriod"/>, or a late heartbeat counts as a lost trainer.</remarks>
+    /// <summary>Gets or sets the time without a heartbeat after which a trainer is considered lost.</summary>
+    /// <remarks>
+    /// It must be at least twice <see cref="HeartbeatPeriod"/>, or a late heartbeat counts as a lost trainer.
+    /// </remarks>
     /// <value>The default is 3.5 seconds.</value>
     [Bounds("00:00:00.010", "01:00:00")]
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromSeconds(3.5);
 
     /// <summary>
-    /// Gets or sets the time without a step after which the manager forms a new world, which sends again what was lost
-    /// between members.
+    /// Gets or sets the time without an applied step after which the manager forms a new world, so that whatever was
+    /// lost between members is sent again.
     /// </summary>
-    /// <remarks>Longer than a step takes on the slowest set of trainers.</remarks>
+    /// <remarks>It must be longer than a step takes on the slowest set of trainers.</remarks>
     /// <value>The default is 1 minute.</value>
     [Bounds("00:00:01", "1.00:00:00")]
     public TimeSpan StallAfter { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>Gets or sets how long a trainer whose silo stops waits until the others continue without it.</summary>
+    /// <summary>
+    /// Gets or sets how long a trainer whose silo is stopping waits for the others to continue without it.
+    /// </summary>
     /// <remarks>The silo's own shutdown timeout must be longer.</remarks>
     /// <value>The default is 10 seconds.</value>
     [Bounds("00:00:00", "01:00:00")]
@@ -44,7 +48,7 @@ public sealed class TrainerOptions
     [Bounds("00:00:00", "1.00:00:00")]
     public TimeSpan RefusedPause { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>The times of a stage's membership.</summary>
+    /// <summary>Returns the options of a stage's membership.</summary>
     internal WorldOptions Worlds() => new()
     {
         LostAfter = LostAfter,

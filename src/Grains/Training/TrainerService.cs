@@ -1,5 +1,5 @@
-// The trainers of a silo: a loop for each device that is lent to training, which finds a stage and trains it, and the
-// grain that represents the device.
+// The trainers of a silo. For each device that is lent to training there is a loop, which finds a stage and trains it,
+// and a grain, which represents the device.
 using Atelier.Contracts.Training;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Ports;
@@ -24,7 +24,7 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
         IGrainFactory grains, IOptions<TrainerOptions> options, TimeProvider clock, ILocalSiloDetails silo,
         ILogger<TrainerLoop> logger)
     {
-        // The generation distinguishes this process from an earlier one of the silo.
+        // The generation of the silo's address distinguishes this process from earlier ones of the same silo.
         _loops = devices
             .Select(device => new TrainerLoop(
                 new WorkerKey(silo.Name, device.Device), silo.SiloAddress.Generation, device, networks.First(), blobs,
@@ -35,7 +35,7 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
     /// <summary>The loop of a device of this silo; null if the silo does not lend such a device.</summary>
     public TrainerLoop? Find(string key) => _loops.GetValueOrDefault(key);
 
-    // As for workers: a trainer's calls need the whole silo.
+    // Starts last, like the workers, because a trainer's calls need the whole silo.
     public void Participate(ISiloLifecycle observer) => observer.Subscribe(
         nameof(TrainerService), ServiceLifecycleStage.Last, StartAsync, StopAsync);
 
@@ -56,7 +56,7 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
     }
 }
 
-/// <summary>A device that is lent to training.</summary>
+/// <summary>The loop of one device that is lent to training.</summary>
 internal sealed class TrainerLoop(
     WorkerKey key, long incarnation, ITrainingWork device, ITrainerNetwork network, IBlobStore blobs,
     IGrainFactory grains, TrainerOptions options, TimeProvider clock, ILogger logger)
@@ -65,16 +65,16 @@ internal sealed class TrainerLoop(
     private volatile StageSession? _session;
     private long _sessions;
 
-    /// <summary>Silo and device.</summary>
+    /// <summary>Key of the device's worker: silo and device.</summary>
     public WorkerKey Key => key;
 
-    /// <summary>Key of the stage that it trains; null if it has none.</summary>
+    /// <summary>Key of the stage that the trainer is training; null if there is none.</summary>
     public string? Stage { get; private set; }
 
-    /// <summary>The manager of its stage has something to tell.</summary>
+    /// <summary>Makes the trainer report to the manager of its stage at once.</summary>
     public void Wake() => _session?.Wake();
 
-    /// <summary>Trains what there is to train, until the silo stops.</summary>
+    /// <summary>Finds open stages and trains them, one after another, until the silo stops.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
         while (!stopping.IsCancellationRequested)
@@ -108,7 +108,7 @@ internal sealed class TrainerLoop(
         }
     }
 
-    // The first open run whose stage can be trained here; one that has ended, or has paused, has no plan.
+    // The first open run whose stage can be trained here. A stage that is over or paused has no plan.
     private async Task<(string Stage, StagePlan? Plan)> FindAsync()
     {
         OpenRun[] runs = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingBoardGrain>(0).ListAsync()) ?? [];
@@ -144,7 +144,7 @@ internal sealed class TrainerLoop(
 
         await using (IStageWork work = opened)
         {
-            // A session that starts over is another trainer: what its peers remember of it is stale.
+            // Every session is a new trainer, because what peers remember of an earlier session is stale.
             var id = new TrainerId(key.ToString(), (incarnation << 16) + ++_sessions);
             using var session = new StageSession(
                 id, key.ToString(), stageKey, plan, work, stage,
@@ -178,11 +178,11 @@ internal sealed class TrainerLoop(
         }
     }
 
-    // The next attempt waits, so that a fault that lasts does not open the stage again and again.
+    // Delays the next attempt, so that a persistent fault does not make the trainer open the stage again and again.
     private void Pause(string stage) => _refusedAt[stage] = clock.GetTimestamp();
 }
 
-/// <summary>Represents a trainer of the silo on which it is activated.</summary>
+/// <summary>Represents a trainer of the silo on which the grain is activated.</summary>
 [GrainType("trainer")]
 [OwnSilo, Immovable, Reentrant]
 internal sealed class TrainerGrain(TrainerService trainers) : Grain, ITrainerGrain

@@ -22,7 +22,7 @@ internal static partial class TrainingLog
 
     [LoggerMessage(
         EventId = 904, Level = LogLevel.Warning,
-        Message = "Part {Part} of the checkpoint of step {Step} could not be stored and is retried: {Reason}")]
+        Message = "Part {Part} of the checkpoint of step {Step} could not be stored and will be retried: {Reason}")]
     public static partial void CheckpointNotStored(this ILogger logger, int part, long step, string reason);
 
     [LoggerMessage(EventId = 905, Level = LogLevel.Information, Message = "Trainer {Trainer} joins stage {Stage}")]
@@ -37,25 +37,25 @@ internal static partial class TrainingLog
 
     [LoggerMessage(
         EventId = 908, Level = LogLevel.Warning,
-        Message = "Trainer {Trainer} could not read the checkpoint of step {Step} and tries again: {Reason}")]
+        Message = "Trainer {Trainer} could not read the checkpoint of step {Step} and will retry: {Reason}")]
     public static partial void CheckpointNotRead(this ILogger logger, TrainerId trainer, long step, string reason);
 
     [LoggerMessage(
         EventId = 909, Level = LogLevel.Error,
-        Message = "Trainer {Trainer} of stage {Stage} failed and starts over after a pause")]
+        Message = "Trainer {Trainer} of stage {Stage} failed and will start over after a pause")]
     public static partial void TrainerFailed(this ILogger logger, TrainerId trainer, string stage, Exception error);
 
     [LoggerMessage(
         EventId = 912, Level = LogLevel.Warning,
-        Message = "Trainer {Trainer} of stage {Stage} asks its peers for another copy of the state: {Reason}")]
+        Message = "Trainer {Trainer} of stage {Stage} requests another copy of the state from its peers: {Reason}")]
     public static partial void CopyNotLoaded(this ILogger logger, TrainerId trainer, string stage, string reason);
 
     [LoggerMessage(
         EventId = 911, Level = LogLevel.Error,
-        Message = "Stage {Stage} pauses until it is resumed (atelier runs resume): {Reason}")]
+        Message = "Stage {Stage} is paused until it is resumed (atelier runs resume): {Reason}")]
     public static partial void StagePaused(this ILogger logger, string stage, string reason);
 
     [LoggerMessage(
-        EventId = 910, Level = LogLevel.Error, Message = "{Worker} could not begin stage {Stage} and retries later")]
+        EventId = 910, Level = LogLevel.Error, Message = "{Worker} could not begin stage {Stage} and will retry later")]
     public static partial void TrainerLoopFailed(this ILogger logger, WorkerKey worker, string stage, Exception error);
 }

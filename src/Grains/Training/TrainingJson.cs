@@ -1,10 +1,12 @@
-// How records and messages of training are written: as JSON, so that the pure protocols need no Orleans.
+// The JSON form of training's records and messages. It keeps the pure protocols independent of Orleans.
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Atelier.Grains.Training;
 
-/// <summary>The JSON of training's records and messages. Members that are absent keep their defaults.</summary>
+/// <summary>
+/// Writes and reads training's records and messages as JSON. Absent members get their default values.
+/// </summary>
 internal static class TrainingJson
 {
     private static readonly JsonSerializerOptions s_options = new()
@@ -16,7 +18,7 @@ internal static class TrainingJson
     /// <summary>Writes a record or a message.</summary>
     public static string Write<T>(T value) => JsonSerializer.Serialize(value, s_options);
 
-    /// <summary>Reads what <see cref="Write"/> wrote; null if there is nothing.</summary>
+    /// <summary>Reads a text that <see cref="Write"/> wrote; null if the text is null.</summary>
     public static T? Read<T>(string? json)
         where T : class => json is null ? null : JsonSerializer.Deserialize<T>(json, s_options);
 }

@@ -1,5 +1,5 @@
-// A training run: its stages in order, each begun from the committed end of the one before. Every transition is stored
-// before it is told, and telling again does no harm.
+// A training run: its stages in order, each of which can start from the committed result of an earlier one. Every
+// transition is stored before other grains are notified, and the notifications are idempotent.
 using Atelier.Contracts.Training;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
@@ -11,7 +11,7 @@ namespace Atelier.Grains.Training;
 [GenerateSerializer, Alias("atelier.state.TrainingRun")]
 internal sealed class TrainingRunState
 {
-    /// <summary>Stages; empty if the run was never submitted.</summary>
+    /// <summary>The run's stages; empty if the run was never submitted.</summary>
     [Id(0)]
     public StageSource[] Stages { get; set; } = [];
 
@@ -19,12 +19,12 @@ internal sealed class TrainingRunState
     [Id(1)]
     public int Current { get; set; }
 
-    /// <summary>Where the run is.</summary>
+    /// <summary>Phase of the run.</summary>
     [Id(2)]
     public RunPhase Phase { get; set; }
 }
 
-/// <summary>Runs stages in order.</summary>
+/// <summary>Runs the stages of a run in order.</summary>
 [GrainType("trainingrun")]
 [ControlSilo]
 internal sealed class TrainingRunGrain(
@@ -121,7 +121,7 @@ internal sealed class TrainingRunGrain(
         await ContinueAsync();
     }
 
-    // Tells again what is stored.
+    // Notifies the stage and the list of open runs of the stored state. Idempotent.
     private async Task ContinueAsync()
     {
         if (state.State.Phase != RunPhase.Running)
@@ -160,7 +160,7 @@ internal sealed class TrainingBoardState
     public List<OpenRun> Runs { get; set; } = [];
 }
 
-/// <summary>Lists open runs.</summary>
+/// <summary>Keeps the list of open runs.</summary>
 [GrainType("trainingboard")]
 [ControlSilo]
 internal sealed class TrainingBoardGrain(

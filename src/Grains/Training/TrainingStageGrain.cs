@@ -1,5 +1,6 @@
-// The manager of a stage: the pure protocol (StageManager), the clock, and what is stored.
-// Everything is stored before it is told. Training continues while the grain is away; only membership and commits wait.
+// The manager of a stage: the pure protocol (StageManager) with a clock and a store. Everything is stored before
+// trainers are notified. Training continues while the grain is unavailable; only changes of membership and commits
+// wait.
 using System.Collections.Immutable;
 using Atelier.Contracts.Training;
 using Atelier.Grains.Placement;
@@ -22,52 +23,54 @@ internal sealed class TrainingStageState
     public string? Record { get; set; }
 }
 
-/// <summary>What a stage remembers.</summary>
-/// <param name="Plan">The plan.</param>
-/// <param name="World">Membership.</param>
+/// <summary>The stored record of a stage.</summary>
+/// <param name="Plan">The stage's plan.</param>
+/// <param name="World">The stage's membership.</param>
 internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
 {
-    /// <summary>All that the bits depend on, as the first trainer resolved it; null before.</summary>
+    /// <summary>
+    /// Everything on which the stage's bits depend, as the first trainer resolved it; null before the first report.
+    /// </summary>
     public string? Identity { get; init; }
 
     /// <summary>Number of weights.</summary>
     public long Parameters { get; init; }
 
-    /// <summary>Shards of a batch, V.</summary>
+    /// <summary>Number of shards of a batch, V.</summary>
     public int Shards { get; init; }
 
-    /// <summary>Steps of the stage.</summary>
+    /// <summary>Number of steps of the stage.</summary>
     public long Steps { get; init; }
 
     /// <summary>Number of planned checkpoints to keep.</summary>
     public int CheckpointsKept { get; init; } = 1;
 
-    /// <summary>Checkpoints that are read, by step, and until when they are kept for that.</summary>
+    /// <summary>Checkpoints that are being read, by step, each with the time until which it is kept for that.</summary>
     public ImmutableDictionary<long, DateTimeOffset> Pins { get; init; } =
         ImmutableDictionary<long, DateTimeOffset>.Empty;
 
     /// <summary>Committed checkpoints that are kept, oldest first.</summary>
     public ImmutableArray<CheckpointManifest> Checkpoints { get; init; } = [];
 
-    /// <summary>The end; null before.</summary>
+    /// <summary>Digests of the final state; null before the stage is complete.</summary>
     public StageEnd? End { get; init; }
 
-    /// <summary>Why it cannot continue; null if it can.</summary>
+    /// <summary>Why the stage cannot continue; null if it can.</summary>
     public string? Failure { get; init; }
 
-    /// <summary>Names of the vectors of its state.</summary>
+    /// <summary>Names of the vectors of the stage's state.</summary>
     public ImmutableArray<string> Vectors { get; init; } = [];
 
-    /// <summary>Why it waits for a person to resume it; null if it does not.</summary>
+    /// <summary>Why the stage is paused until a person resumes it; null if it is not paused.</summary>
     public string? Paused { get; init; }
 
-    /// <summary>Whether its run was cancelled.</summary>
+    /// <summary>Whether the run of the stage was cancelled.</summary>
     public bool IsCancelled { get; init; }
 
-    /// <summary>Whether trainers train it.</summary>
+    /// <summary>Whether the stage can be trained: it is neither over nor paused.</summary>
     public bool IsOpen => !IsOver && Paused is null;
 
-    /// <summary>Whether trainers leave it.</summary>
+    /// <summary>Whether the stage is over, so that trainers leave it.</summary>
     public bool IsOver => End is not null || Failure is not null || IsCancelled;
 }
 
@@ -131,7 +134,7 @@ internal sealed class TrainingStageGrain(
         if (report.Identity != (_record.Identity ?? report.Identity))
         {
             RunIdentity own = RunIdentity.Parse(report.Identity), begun = RunIdentity.Parse(_record.Identity!);
-            string reason = $"{report.Trainer.Id} would give other bits than this run, which began elsewhere: "
+            string reason = $"{report.Trainer.Id} would not compute the same bits as the first trainer of this stage: "
                 + string.Join("; ", own.Differences(begun)) + ".";
             _refusals[report.Worker] = reason;
             return new StageAnswer { Refusal = reason };
@@ -157,8 +160,8 @@ internal sealed class TrainingStageGrain(
         (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager!.Hear(report.Trainer, report.State, Now);
         if (_manager.IsStale)
         {
-            DeactivateOnIdle(); // Another activation has stored a later world: the next one starts from the store.
-            throw new InvalidOperationException("The stage has moved on; report again.");
+            DeactivateOnIdle(); // Another activation has stored a later world; the next one starts from the store.
+            throw new InvalidOperationException("The manager's state is stale; report again.");
         }
 
         await AdvanceAsync();
@@ -216,7 +219,7 @@ internal sealed class TrainingStageGrain(
         bool isFine = _record is { IsOver: true } || living.Length > 0;
         string? trouble = _record?.Failure ?? _record?.Paused ?? (isFine ? null
             : _refusals.Count > 0 ? string.Join(" ", _refusals.Select(one => $"{one.Key}: {one.Value}"))
-            : "No trainer is there; the stage waits.");
+            : "No trainer is available; the stage waits.");
         return Task.FromResult(new StageView
         {
             Name = _record?.Plan.Name ?? "",
@@ -273,7 +276,7 @@ internal sealed class TrainingStageGrain(
         logger.StageEnded(_key, ended.Failure ?? "complete");
     }
 
-    // An ended stage tells its run until the run has heard it.
+    // An ended stage notifies its run until the run has confirmed it.
     private async Task TickAsync(CancellationToken cancellation)
     {
         if (_record is { IsOpen: true } && _manager is not null)
@@ -336,12 +339,13 @@ internal sealed class TrainingStageGrain(
 
     private async Task ReleaseAsync(CheckpointManifest[] dropped, CheckpointManifest[] kept)
     {
-        // The records of steps, each checkpoint's last part, name the ones before them: all of them stay.
+        // The last part of each checkpoint is a file of step records that refers to the previous file. All of these
+        // files are kept.
         HashSet<string> named = [.. kept.SelectMany(one => one.Parts).Select(part => part.Digest)];
         foreach (CheckpointPart part in dropped.SelectMany(one => one.Parts.SkipLast(1))
             .Where(part => !named.Contains(part.Digest)))
         {
-            // What is not released now is found by the sweep of the blob store.
+            // A blob whose release fails now is found later by the sweep of the blob store.
             await GrainCalls.TryAsync(() => blobs.ReleaseAsync(
                 CheckpointBlobs.NameOf(part), Owner, CancellationToken.None));
         }

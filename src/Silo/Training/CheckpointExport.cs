@@ -1,4 +1,4 @@
-// A committed checkpoint as a file that single-process training resumes from.
+// The export of a committed checkpoint to a file from which single-process training can resume.
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Text.Json;
@@ -11,7 +11,7 @@ using Atelier.Training.Checkpoints;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>Writes checkpoints of the blob store as files.</summary>
+/// <summary>Writes checkpoints from the blob store to files.</summary>
 /// <param name="blobs">The blob store.</param>
 internal sealed class CheckpointExport(IBlobStore blobs)
 {
@@ -22,10 +22,12 @@ internal sealed class CheckpointExport(IBlobStore blobs)
     /// </summary>
     /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="folder">The stage's folder.</param>
-    /// <param name="cancellation">Cancels; nothing is left then.</param>
+    /// <param name="cancellation">Cancels the export; no file is left then.</param>
     /// <returns>The file's path.</returns>
-    /// <exception cref="RefusedFileException">The folder has a checkpoint of that step or a later one.</exception>
-    /// <exception cref="InvalidDataException">A part is missing in the blob store, or is damaged.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The folder already has a checkpoint of that step or a later one.
+    /// </exception>
+    /// <exception cref="InvalidDataException">A part is missing from the blob store, or is damaged.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public async Task<string> WriteAsync(CheckpointManifest checkpoint, string folder, CancellationToken cancellation)
     {
@@ -33,12 +35,13 @@ internal sealed class CheckpointExport(IBlobStore blobs)
         {
             throw new RefusedFileException(
                 folder, "checkpoints",
-                $"has one of step {newest}; the run's last one, of step {checkpoint.Step}, would not be the newest. "
-                + "Move it away, or export to where it is not.");
+                $"the folder has a checkpoint of step {newest}, so the run's last checkpoint, of step "
+                + $"{checkpoint.Step}, would not be the newest. Move the existing checkpoint away, or export to "
+                + "a folder without it.");
         }
 
         string[] names = [.. checkpoint.Vectors.Order(StringComparer.Ordinal)];
-        ImmutableArray<CheckpointPart> slices = checkpoint.Parts[..^1]; // The last part is the records of steps.
+        ImmutableArray<CheckpointPart> slices = checkpoint.Parts[..^1]; // The last part is the file of step records.
         Dictionary<string, string> metadata = [];
         long[] headers = new long[slices.Length];
         long parameters = 0;
@@ -80,7 +83,7 @@ internal sealed class CheckpointExport(IBlobStore blobs)
     private static long CountOf(CheckpointPart slice, long header, int vectors) =>
         (slice.Length - header) / (vectors * sizeof(float));
 
-    // Bytes before the data, and the metadata.
+    // Returns the number of bytes before the data, and the metadata.
     private async Task<(long Bytes, Dictionary<string, string> Metadata)> HeaderAsync(
         CheckpointPart slice, CancellationToken cancellation)
     {
@@ -88,7 +91,8 @@ internal sealed class CheckpointExport(IBlobStore blobs)
         long bytes = BinaryPrimitives.ReadInt64LittleEndian(length);
         if (bytes < 2 || bytes > slice.Length - sizeof(long))
         {
-            throw new InvalidDataException($"{slice.Digest} does not begin with the length of its header.");
+            throw new InvalidDataException(
+                $"{slice.Digest}, a part of the checkpoint, does not begin with the length of its header.");
         }
 
         byte[] json = await ReadAsync(slice, new BlobRange(sizeof(long), bytes), cancellation);

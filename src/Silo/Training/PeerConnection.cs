@@ -1,26 +1,26 @@
-// A connection between two trainers that have proven who they are: one task reads frames, one writes them.
+// A connection between two trainers after their handshake. One task reads frames, and another task writes them.
 using System.Net.Sockets;
 using Atelier.Grains.Ports;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>What the connections of a trainer share.</summary>
+/// <summary>Objects and settings that all connections of a trainer share.</summary>
 /// <param name="Codec">Encodes and decodes frames.</param>
-/// <param name="Credits">Bytes that may be received and not yet taken.</param>
-/// <param name="Events">Takes frames.</param>
-/// <param name="SilenceTicks">Ticks of silence after which a connection is broken.</param>
-/// <param name="HeartbeatTicks">Ticks without a write after which a heartbeat is sent.</param>
+/// <param name="Credits">Limits the bytes that are received but not processed yet.</param>
+/// <param name="Events">Receives frames and disconnections.</param>
+/// <param name="SilenceTicks">Number of ticks of silence after which a connection is broken.</param>
+/// <param name="HeartbeatTicks">Number of ticks without a write after which a heartbeat is sent.</param>
 internal sealed record PeerContext(
     FrameCodec Codec, ReceiveCredits Credits, ITrainerPeerEvents Events, int SilenceTicks, int HeartbeatTicks);
 
-/// <summary>A connection.</summary>
+/// <summary>A connection to a peer.</summary>
 internal sealed class PeerConnection : IDisposable
 {
-    // One write; it must end within the silence, so that the slowest peer takes 64 KiB a second.
+    // Bytes per write. A write must end within PeerOptions.Silence, so the slowest peer must accept 64 KiB per second.
     private const int WriteBytes = 128 << 10;
 
-    // A small frame costs more memory than its bytes on the wire.
+    // Minimum credit for a frame, because a small frame takes more memory than its bytes on the wire.
     private const long FrameBytesMin = 256;
 
     private readonly PeerContext _context;
@@ -35,14 +35,14 @@ internal sealed class PeerConnection : IDisposable
     private volatile bool _isWriting;
     private volatile bool _isWaitingForCredit;
 
-    /// <summary>A connection after its introductions.</summary>
+    /// <summary>Creates a connection after the handshake.</summary>
     /// <param name="peer">The peer.</param>
     /// <param name="isDialed">Whether this trainer dialed.</param>
     /// <param name="socket">The socket.</param>
-    /// <param name="stream">What is read and written: the socket's, or TLS over it.</param>
-    /// <param name="queue">What is sent; the connection disposes it.</param>
-    /// <param name="context">What the connections share.</param>
-    /// <param name="ended">Is called once, after the last frame was given to the events.</param>
+    /// <param name="stream">The stream to read from and write to: the socket's own, or TLS over it.</param>
+    /// <param name="queue">The frames to send; the connection disposes the queue.</param>
+    /// <param name="context">Objects and settings that all connections share.</param>
+    /// <param name="ended">Called once, after the last frame was passed to the events.</param>
     public PeerConnection(
         TrainerId peer, bool isDialed, Socket socket, Stream stream, SendQueue queue, PeerContext context,
         Action<PeerConnection> ended)
@@ -57,24 +57,25 @@ internal sealed class PeerConnection : IDisposable
     /// <summary>Whether this trainer dialed.</summary>
     public bool IsDialed { get; }
 
-    /// <summary>What is sent.</summary>
+    /// <summary>The frames to send.</summary>
     public SendQueue Queue { get; }
 
-    /// <summary>Ends with the connection, after its last event.</summary>
+    /// <summary>Completes when the connection has ended, after its last event.</summary>
     public Task Completion { get; }
 
-    /// <summary>Why it ended; null while it works.</summary>
+    /// <summary>Why the connection ended; null while it works.</summary>
     public string? Reason => Volatile.Read(ref _reason);
 
-    /// <summary>Begins to read and to write.</summary>
+    /// <summary>Starts reading and writing.</summary>
     public void Start() => _ = RunAsync();
 
-    /// <summary>Ends the connection, soon. The first reason counts.</summary>
+    /// <summary>Ends the connection soon. If this is called again, the first reason is kept.</summary>
     public void Break(string reason)
     {
         if (Interlocked.CompareExchange(ref _reason, reason, null) is null)
         {
-            // Not here and now: what waits for it would run under the caller's locks.
+            // In a task of its own, because the code that waits for the end would otherwise run under the caller's
+            // locks.
             _ = Task.Run(async () =>
             {
                 await _end.CancelAsync();
@@ -83,15 +84,16 @@ internal sealed class PeerConnection : IDisposable
         }
     }
 
-    /// <summary>Ends the connection, soon, because this trainer ends.</summary>
-    public void Dispose() => Break("this trainer ends");
+    /// <summary>Ends the connection soon, because this trainer is shutting down.</summary>
+    public void Dispose() => Break("this trainer is shutting down");
 
     /// <summary>
-    /// The watch's tick: breaks the connection if the peer is silent, and sends a heartbeat if one is due.
+    /// Called at every tick of the watchdog timer: breaks the connection if the peer is silent, and sends a heartbeat
+    /// if one is due.
     /// </summary>
     public void Tick()
     {
-        // While this trainer does not read, it cannot hear.
+        // While this trainer waits for credits, it does not read, so silence does not count.
         if (!_isWaitingForCredit && Interlocked.Increment(ref _unheard) > _context.SilenceTicks)
         {
             Break("the peer is silent");
@@ -100,7 +102,7 @@ internal sealed class PeerConnection : IDisposable
         int unwritten = Interlocked.Increment(ref _unwritten);
         if (_isWriting && unwritten > _context.SilenceTicks)
         {
-            Break("the peer does not take what is sent to it");
+            Break("the peer does not accept what is sent to it");
         }
 
         if (!_isWriting && unwritten >= _context.HeartbeatTicks)
@@ -124,7 +126,7 @@ internal sealed class PeerConnection : IDisposable
         }
     }
 
-    // Whichever ends first ends the other.
+    // Runs the reader or the writer. When either of them ends, the other is ended, too.
     private async Task GuardAsync(Func<CancellationToken, Task> run)
     {
         try
@@ -133,7 +135,7 @@ internal sealed class PeerConnection : IDisposable
         }
         catch (EndOfStreamException)
         {
-            Break("the peer has closed it");
+            Break("the peer has closed the connection");
         }
         catch (Exception error)
         {
@@ -155,7 +157,8 @@ internal sealed class PeerConnection : IDisposable
 
             FrameBody body = decoder.Begin(header);
 
-            // Chunks go into one buffer of the connection, and from there into the state that was asked for.
+            // Chunks need no credit: they are read into one buffer of the connection, and copied from there into the
+            // requested state.
             IDisposable? credit = body.IsChunk ? null
                 : await CreditAsync(FrameCodec.HeaderBytes + body.Bytes, cancellation);
             try
@@ -212,7 +215,7 @@ internal sealed class PeerConnection : IDisposable
         {
             await Queue.WaitAsync(cancellation);
 
-            // A frame, then a chunk: neither holds the other up.
+            // Frames and chunks alternate, so that neither delays the other.
             for (bool isMore = true; isMore;)
             {
                 isMore = false;

@@ -1,10 +1,10 @@
-// The first bytes of a connection, after its TLS handshake: who dials whom, and for which stage. What comes before the
-// version never changes, so that releases can tell each other apart.
+// The introductions at the beginning of a connection, after its TLS handshake: who dials whom, and for which stage. The
+// bytes up to the version never change, so that different releases can recognize each other.
 //
-//   hello:  "ATPEERS", version, bytes of the rest, uint16; the rest: number of the attempt, int64; the dialer's
-//           incarnation and that of the peer whom it expects, int64 each; stage, the dialer's name and the peer's, each
-//           with its length in bytes, uint16, in UTF-8
-//   answer: "ATPEERS", version, answer, number of the answerer's own last attempt, int64
+//   hello:  "ATPEERS", version (byte), length of the rest in bytes (uint16). The rest: number of the attempt (int64),
+//           the dialer's incarnation and that of the peer whom it expects (int64 each), then the stage, the dialer's
+//           name and the peer's name, each as its length in bytes (uint16) and its UTF-8 bytes.
+//   answer: "ATPEERS", version (byte), answer (byte), number of the answering trainer's own last attempt (int64).
 using System.Buffers.Binary;
 using System.Text;
 using Atelier.Training.Worlds;
@@ -19,29 +19,29 @@ internal enum PeerAnswer : byte
     /// <summary>Frames follow in both directions.</summary>
     Accepted = 1,
 
-    /// <summary>The releases differ.</summary>
+    /// <summary>The dialer uses another version of the protocol.</summary>
     OtherVersion = 2,
 
-    /// <summary>It belongs to another stage.</summary>
+    /// <summary>The dialer belongs to another stage.</summary>
     OtherStage = 3,
 
-    /// <summary>It is another trainer than the one that was expected.</summary>
+    /// <summary>The answering trainer is not the one that the dialer expected.</summary>
     OtherTrainer = 4,
 
-    /// <summary>A later process of the dialer's place is known.</summary>
+    /// <summary>The answering trainer knows a later process with the dialer's name.</summary>
     Stale = 5,
 
-    /// <summary>The two dialed each other, and the other connection counts.</summary>
+    /// <summary>The two trainers dialed each other at the same time, and the other connection counts.</summary>
     Crossed = 6,
 
-    /// <summary>It has too many connections.</summary>
+    /// <summary>The answering trainer has too many connections.</summary>
     Full = 7,
 }
 
 /// <summary>A dialer's introduction.</summary>
 /// <param name="Stage">The stage.</param>
 /// <param name="From">The dialer.</param>
-/// <param name="To">Whom it expects.</param>
+/// <param name="To">The trainer that the dialer expects.</param>
 /// <param name="Attempt">Number of the dialer's attempt, from 1.</param>
 internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, long Attempt)
 {
@@ -80,8 +80,8 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
     }
 
     /// <summary>Reads a hello.</summary>
-    /// <returns>The hello; null if it is of another version.</returns>
-    /// <exception cref="InvalidDataException">It is not a hello.</exception>
+    /// <returns>The hello; null if it has another version.</returns>
+    /// <exception cref="InvalidDataException">The bytes are not a hello.</exception>
     public static async Task<PeerHello?> ReadAsync(Stream stream, CancellationToken cancellation)
     {
         byte[] head = new byte[HeadBytes];
@@ -89,7 +89,7 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
         int length = BinaryPrimitives.ReadUInt16LittleEndian(head.AsSpan(8));
         if (!head.AsSpan().StartsWith(Magic))
         {
-            throw new InvalidDataException("It does not speak the trainers' protocol.");
+            throw new InvalidDataException("The peer does not use the trainers' protocol.");
         }
 
         byte[] rest = new byte[length];
@@ -107,7 +107,7 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
     }
 
     /// <summary>Reads an answer.</summary>
-    /// <exception cref="InvalidDataException">It is not an answer.</exception>
+    /// <exception cref="InvalidDataException">The bytes are not an answer.</exception>
     public static async Task<(PeerAnswer Answer, long Attempt)> ReadAnswerAsync(
         Stream stream, CancellationToken cancellation)
     {
@@ -115,19 +115,19 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
         await stream.ReadExactlyAsync(bytes, cancellation);
         return bytes.AsSpan().StartsWith(Magic)
             ? ((PeerAnswer)bytes[8], BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(9)))
-            : throw new InvalidDataException("It does not speak the trainers' protocol.");
+            : throw new InvalidDataException("The peer does not use the trainers' protocol.");
     }
 
-    /// <summary>Why a dialer was refused, for people.</summary>
+    /// <summary>Explains to people why a dialer was refused.</summary>
     public static string Explain(PeerAnswer answer) => answer switch
     {
-        PeerAnswer.OtherVersion => "it is of another release; all trainers of a stage must be of one release",
-        PeerAnswer.OtherStage => "it belongs to another stage",
+        PeerAnswer.OtherVersion => "the releases differ; all trainers of a stage must run the same release",
+        PeerAnswer.OtherStage => "the two trainers belong to different stages",
         PeerAnswer.OtherTrainer => "another trainer listens at the address",
-        PeerAnswer.Stale => "a later process of the same place is known there",
-        PeerAnswer.Crossed => "the two dialed each other at once",
-        PeerAnswer.Full => "it has too many connections",
-        _ => $"its answer is {(byte)answer}",
+        PeerAnswer.Stale => "the listener knows a later process with the dialer's name",
+        PeerAnswer.Crossed => "the two trainers dialed each other at the same time",
+        PeerAnswer.Full => "the listener has too many connections",
+        _ => $"the answer is {(byte)answer}, which this release does not know",
     };
 
     private static PeerHello Decode(ReadOnlySpan<byte> bytes)
@@ -139,7 +139,7 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
             int length = rest.Length < 2 ? int.MaxValue : BinaryPrimitives.ReadUInt16LittleEndian(rest);
             if (length > rest.Length - 2)
             {
-                throw new InvalidDataException("Its introduction is too short.");
+                throw new InvalidDataException("The peer's hello is too short.");
             }
 
             try
@@ -148,7 +148,7 @@ internal sealed record PeerHello(string Stage, TrainerId From, TrainerId To, lon
             }
             catch (DecoderFallbackException error)
             {
-                throw new InvalidDataException("Its introduction is not UTF-8.", error);
+                throw new InvalidDataException("The peer's hello is not UTF-8.", error);
             }
 
             rest = rest[(2 + length)..];

@@ -1,19 +1,19 @@
-// The port of a trainer. A process that connects has a short time to prove that it knows the secret, and to say who it
-// is.
+// The port on which a trainer listens. A process that connects has a short time to prove that it knows the secret, and
+// to identify itself.
 using System.Net;
 using System.Net.Sockets;
 
 namespace Atelier.Silo.Training;
 
 /// <summary>Accepts connections.</summary>
-/// <param name="listen">Where to listen.</param>
-/// <param name="options">Times and bounds.</param>
+/// <param name="listen">Address and port on which to listen.</param>
+/// <param name="options">Timeouts and limits.</param>
 /// <param name="security">Secures sockets.</param>
-/// <param name="clock">Measures times.</param>
+/// <param name="clock">Measures timeouts.</param>
 /// <param name="log">The log.</param>
 /// <param name="welcome">
-/// Takes a dialer that has proven that it knows the secret, with its hello; null for one of another version. If it
-/// returns false or throws, the connection is closed.
+/// Called with a dialer that has proven that it knows the secret, and with its hello, which is null if it has another
+/// version. If the call returns false or throws, the connection is closed.
 /// </param>
 internal sealed class PeerListener(
     IPEndPoint listen, PeerOptions options, PeerSecurity security, TimeProvider clock, PeerLog log,
@@ -21,19 +21,19 @@ internal sealed class PeerListener(
 {
     private const int Backlog = 512;
 
-    // After an error of the listener itself, for example too many open files.
+    // The pause after an error of the listener itself, for example too many open files.
     private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(0.1);
 
     private readonly Lock _gate = new();
     private readonly LinkedList<Socket> _unproven = [];
     private Socket? _listener;
 
-    /// <summary>Where it listens, as "ip:port".</summary>
+    /// <summary>Address on which the trainer listens, as "ip:port".</summary>
     public string Address => _listener?.LocalEndPoint?.ToString()
-        ?? throw new InvalidOperationException("The trainer does not listen yet.");
+        ?? throw new InvalidOperationException("The trainer is not listening yet.");
 
-    /// <summary>Begins to listen.</summary>
-    /// <exception cref="IOException">The address is in use, or is not one of this machine.</exception>
+    /// <summary>Starts listening.</summary>
+    /// <exception cref="IOException">The address is in use, or does not belong to this machine.</exception>
     public void Listen()
     {
         var listener = new Socket(listen.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
@@ -49,13 +49,13 @@ internal sealed class PeerListener(
             throw new IOException(
                 error.SocketErrorCode == SocketError.AddressAlreadyInUse
                     ? $"The trainer cannot listen at {listen}: another process uses the port. End that process, or "
-                        + "choose another port; 0 takes a free one."
+                        + "set TrainerPeers:Port to another port; 0 chooses a free one."
                     : $"The trainer cannot listen at {listen}: {error.Message}. Choose an address of this machine.",
                 error);
         }
     }
 
-    /// <summary>Accepts connections until it is canceled.</summary>
+    /// <summary>Accepts connections until the token is canceled.</summary>
     public async Task RunAsync(CancellationToken cancellation)
     {
         var handshakes = new HashSet<Task>();
@@ -66,7 +66,7 @@ internal sealed class PeerListener(
                 Socket socket = await _listener!.AcceptAsync(cancellation);
                 handshakes.RemoveWhere(task => task.IsCompleted);
 
-                // Here, because tasks do not start in their order.
+                // The socket is added here and not in its task, because tasks do not start in order.
                 LinkedListNode<Socket> entry = Add(socket);
                 handshakes.Add(Task.Run(() => GreetAsync(entry, cancellation), CancellationToken.None));
             }
@@ -110,7 +110,8 @@ internal sealed class PeerListener(
             {
                 log.Refused(
                     peer,
-                    late.IsCancellationRequested ? $"It did not prove who it is within {options.HandshakeTimeout}."
+                    late.IsCancellationRequested
+                        ? $"The peer did not complete the handshake within {options.HandshakeTimeout}."
                         : error.Message);
             }
         }
@@ -125,7 +126,7 @@ internal sealed class PeerListener(
         }
     }
 
-    // The oldest one makes room: a peer that knows the secret needs milliseconds.
+    // If there are too many sockets, the oldest is closed: a peer that knows the secret needs only milliseconds.
     private LinkedListNode<Socket> Add(Socket socket)
     {
         Socket? oldest = null;

@@ -1,5 +1,5 @@
-// Log events of the connections between trainers. Anybody who reaches the port can cause them, so one line of each kind
-// is written in a minute, with the number since the last one.
+// Log events of the connections between trainers. Anybody who can reach the port can cause these events. At most one
+// line of each kind is therefore written per minute, with the number of events since the previous line.
 using System.Net;
 using Atelier.Training.Worlds;
 
@@ -12,7 +12,7 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
 
     private readonly Limit _refused = new(), _unreached = new(), _ended = new();
 
-    /// <summary>A dialer was refused.</summary>
+    /// <summary>Logs that a dialer was refused.</summary>
     public void Refused(EndPoint? peer, string reason)
     {
         if (Passes(_refused, out int count))
@@ -21,7 +21,7 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
         }
     }
 
-    /// <summary>An attempt to connect failed.</summary>
+    /// <summary>Logs that an attempt to connect failed.</summary>
     public void Unreached(TrainerId peer, string address, string reason)
     {
         if (Passes(_unreached, out int count))
@@ -30,7 +30,7 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
         }
     }
 
-    /// <summary>A connection has ended.</summary>
+    /// <summary>Logs that a connection has ended.</summary>
     public void Ended(TrainerId peer, string reason)
     {
         if (Passes(_ended, out int count))

@@ -7,7 +7,7 @@ namespace Atelier.Silo.Training;
 [Section("TrainerPeers")]
 public sealed class PeerOptions
 {
-    /// <summary>Gets or sets the port for other trainers; 0 takes a free one.</summary>
+    /// <summary>Gets or sets the port on which the trainer listens for its peers; 0 chooses a free port.</summary>
     /// <value>The default is 0.</value>
     [Bounds(0, 65535)]
     public int Port { get; set; }
@@ -18,17 +18,18 @@ public sealed class PeerOptions
     public TimeSpan Heartbeat { get; set; } = TimeSpan.FromSeconds(0.5);
 
     /// <summary>
-    /// Gets or sets the silence after which a connection is broken. A send that is blocked for so long is silence, too.
+    /// Gets or sets the time without data from a peer after which its connection is broken. A send that is blocked for
+    /// this time breaks the connection, too.
     /// </summary>
     /// <remarks>
-    /// It is counted in ticks of the trainer's own watch, so that a process that was suspended does not blame its
-    /// peers.
+    /// The time is counted in ticks of the trainer's own timer, so that a process that was suspended does not take its
+    /// own pause for the silence of its peers.
     /// </remarks>
     /// <value>The default is 2 seconds.</value>
     [Bounds("00:00:00.020", "00:10:00")]
     public TimeSpan Silence { get; set; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Gets or sets the time within which a peer must prove who it is.</summary>
+    /// <summary>Gets or sets the time within which a peer must complete the handshake.</summary>
     /// <value>The default is 5 seconds.</value>
     [Bounds("00:00:00.010", "00:10:00")]
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
@@ -48,38 +49,38 @@ public sealed class PeerOptions
     [Bounds("00:00:00.010", "01:00:00")]
     public TimeSpan BackoffMax { get; set; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Gets or sets the most connections; members of the world are let in beyond it.</summary>
+    /// <summary>Gets or sets the maximum number of connections. Members of the world are accepted beyond it.</summary>
     /// <value>The default is 1,024.</value>
     [Bounds(1, 1 << 20)]
     public int Connections { get; set; } = 1024;
 
     /// <summary>
-    /// Gets or sets the most connections whose peers have not yet proven who they are. Beyond it, the oldest one is
-    /// closed.
+    /// Gets or sets the maximum number of connections whose peers have not completed the handshake. Beyond it, the
+    /// oldest of these connections is closed.
     /// </summary>
     /// <value>The default is 64.</value>
     [Bounds(1, 1 << 16)]
     public int Unproven { get; set; } = 64;
 
     /// <summary>
-    /// Gets or sets the most bytes that wait to be sent to one peer, without copies of the state. A peer that takes
-    /// them too slowly counts as silent.
+    /// Gets or sets the maximum number of bytes that wait to be sent to one peer, not counting copies of the state. If
+    /// more would wait, the peer is too slow and is disconnected.
     /// </summary>
     /// <remarks>
-    /// The numbers that wait are those of the sums, which are not copied. It must hold a step's frames; it is never
-    /// less than two whole gradients.
+    /// Waiting frames refer to the sums in memory, which are not copied. The maximum must be large enough for the
+    /// frames of a step; the size of two whole gradients is used if that is more.
     /// </remarks>
     /// <value>The default is 256 MiB.</value>
     [Bounds(1, 1L << 40)]
     public long SendQueueBytes { get; set; } = 256L << 20;
 
     /// <summary>
-    /// Gets or sets the most bytes of frames that are received and not yet taken by the protocol, over all peers. Their
-    /// senders wait.
+    /// Gets or sets the maximum number of bytes of frames from all peers that are received but not processed yet. At
+    /// the maximum, senders wait.
     /// </summary>
     /// <remarks>
-    /// A larger frame is received alone. A protocol that takes nothing for longer than <see cref="Silence"/> loses
-    /// senders that have more to send than this.
+    /// A larger frame is received alone. If no frame is processed for longer than <see cref="Silence"/>, senders that
+    /// have more to send than this lose their connections.
     /// </remarks>
     /// <value>The default is 256 MiB.</value>
     [Bounds(1, 1L << 40)]

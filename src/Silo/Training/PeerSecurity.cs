@@ -1,5 +1,5 @@
-// The transport security of the connections between trainers: that of the silos' ports. Without a secret there is none,
-// and the connections stay on the machine.
+// The transport security of the connections between trainers, which is the same as that of the silos' ports. Without a
+// secret, connections are not secured and are allowed on the loopback interface only.
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
@@ -7,8 +7,8 @@ using Atelier.ServiceDefaults;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>Secures sockets.</summary>
-/// <param name="secret">The cluster's secret; null for none.</param>
+/// <summary>Secures sockets with the cluster's secret.</summary>
+/// <param name="secret">The cluster's secret; null for connections without TLS.</param>
 internal sealed class PeerSecurity(byte[]? secret)
 {
     private readonly SslServerAuthenticationOptions? _server = secret is null
@@ -20,11 +20,11 @@ internal sealed class PeerSecurity(byte[]? secret)
     /// <summary>Whether trainers may connect to an address.</summary>
     public bool Allows(IPAddress address) => secret is not null || IPAddress.IsLoopback(address);
 
-    /// <summary>A dialer's stream once it has proven that it knows the secret.</summary>
+    /// <summary>Returns the stream to a dialer once the dialer has proven that it knows the secret.</summary>
     public Task<Stream> AcceptAsync(Socket socket, CancellationToken cancellation) => SecureAsync(
         socket, _server is null ? null : tls => tls.AuthenticateAsServerAsync(_server, cancellation));
 
-    /// <summary>A stream to a listener that has proven that it knows the secret.</summary>
+    /// <summary>Returns the stream to a listener once the listener has proven that it knows the secret.</summary>
     public Task<Stream> DialAsync(Socket socket, CancellationToken cancellation) => SecureAsync(
         socket, _client is null ? null : tls => tls.AuthenticateAsClientAsync(_client, cancellation));
 

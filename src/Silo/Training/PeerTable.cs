@@ -1,64 +1,66 @@
-// Who a trainer's peers are, and the one connection to each of them.
+// A trainer's peers, and the one connection to each of them.
 //
-// Of two members the one with the lower id dials. A trainer outside of the world dials all members. While both are
-// about to change sides, each may dial the other at once: then the attempt of the lower one counts. A hello carries the
-// number of its attempt, and an answer the number of the answerer's own last attempt to that peer, which is void from
-// then on even if it is still on its way.
+// Of two members, the one with the lower id dials the other. A trainer that is not a member dials all members. During a
+// change of world, two trainers may dial each other at the same time; then the attempt of the trainer with the lower id
+// counts. A hello contains the number of its attempt. An answer contains the number of the answering trainer's own last
+// attempt to that peer; this attempt is void from then on, even if it is still in transit.
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>A peer.</summary>
-/// <param name="id">Its id.</param>
+/// <summary>A peer of a trainer.</summary>
+/// <param name="id">Id of the peer.</param>
 internal sealed class Peer(TrainerId id)
 {
     public TrainerId Id => id;
 
-    /// <summary>Where it listens; null if it is not named and may only dial this trainer.</summary>
+    /// <summary>
+    /// Address on which the peer listens; null if the peer is not a member and may only dial this trainer.
+    /// </summary>
     public string? Address { get; set; }
 
     /// <summary>The connection; null if there is none.</summary>
     public PeerConnection? Connection { get; set; }
 
-    /// <summary>The end of the connection before, whose last event may be under way.</summary>
+    /// <summary>Completes when the previous connection has ended, after its last event.</summary>
     public Task LastEnd { get; set; } = Task.CompletedTask;
 
-    /// <summary>What waits for the next connection.</summary>
+    /// <summary>The frames that wait for the next connection; null if there are none.</summary>
     public SendQueue? Waiting { get; set; }
 
-    /// <summary>Since when it is named and without a connection.</summary>
+    /// <summary>Timestamp since which a peer with an address has had no connection.</summary>
     public long DownSince { get; set; }
 
-    /// <summary>Ends the attempts to connect; null if this trainer does not dial.</summary>
+    /// <summary>Cancels the attempts to connect; null if this trainer does not dial the peer.</summary>
     public CancellationTokenSource? Dialing { get; set; }
 
     /// <summary>Number of the last attempt whose hello was sent.</summary>
     public long SentAttempt { get; set; }
 
-    /// <summary>The attempt whose hello waits for its answer; 0 if none does.</summary>
+    /// <summary>Number of the attempt whose hello has not been answered yet; 0 if there is none.</summary>
     public long HelloOut { get; set; }
 
     /// <summary>Attempts of the peer up to this number are void.</summary>
     public long VoidAttempt { get; set; }
 }
 
-/// <summary>The peers. The caller holds the lock of the table while it uses it.</summary>
-/// <param name="self">The trainer.</param>
-/// <param name="connectionsMax">The most connections; those to named peers are made beyond it.</param>
+/// <summary>The peers of a trainer. Not thread-safe: the caller must hold a lock.</summary>
+/// <param name="self">This trainer.</param>
+/// <param name="connectionsMax">Maximum number of connections; known peers are accepted beyond it.</param>
 internal sealed class PeerTable(TrainerId self, int connectionsMax)
 {
     private readonly Dictionary<TrainerId, Peer> _peers = [];
 
-    /// <summary>All of them.</summary>
+    /// <summary>All peers.</summary>
     public IReadOnlyCollection<Peer> All => _peers.Values;
 
     /// <summary>Whether this trainer is a member of the world.</summary>
     public bool IsMember { get; set; }
 
-    /// <summary>The peer, or null.</summary>
+    /// <summary>Finds a peer; null if it is unknown.</summary>
     public Peer? Find(TrainerId id) => _peers.GetValueOrDefault(id);
 
-    /// <summary>The peer, which is added if it is new.</summary>
+    /// <summary>Returns a peer, and adds it if it is unknown.</summary>
     public Peer Get(TrainerId id)
     {
         if (!_peers.TryGetValue(id, out Peer? peer))
@@ -69,7 +71,7 @@ internal sealed class PeerTable(TrainerId self, int connectionsMax)
         return peer;
     }
 
-    /// <summary>Forgets a peer that is neither named nor connected.</summary>
+    /// <summary>Removes a peer that has neither an address nor a connection.</summary>
     public void Tidy(Peer peer)
     {
         if (peer is { Address: null, Connection: null, LastEnd.IsCompleted: true, HelloOut: 0 })
@@ -78,10 +80,10 @@ internal sealed class PeerTable(TrainerId self, int connectionsMax)
         }
     }
 
-    /// <summary>Whether this trainer dials a named peer.</summary>
+    /// <summary>Whether this trainer dials the given member of the world.</summary>
     public bool Dials(TrainerId peer) => !IsMember || IsLower(peer);
 
-    /// <summary>What a dialer is told.</summary>
+    /// <summary>Decides the answer to a dialer's hello.</summary>
     public PeerAnswer Judge(PeerHello? hello, string stage)
     {
         if (hello is null)
@@ -113,7 +115,10 @@ internal sealed class PeerTable(TrainerId self, int connectionsMax)
             : PeerAnswer.Accepted;
     }
 
-    /// <summary>Connections that one to a peer replaces: an older one, and those to processes before it.</summary>
+    /// <summary>
+    /// The connections that a new connection to a peer replaces: the older one to the same peer, and those to earlier
+    /// processes with the same name.
+    /// </summary>
     public PeerConnection[] ReplacedBy(TrainerId id) =>
     [
         .. _peers.Values.Where(peer => peer.Id.Name == id.Name && peer.Id.Incarnation <= id.Incarnation)

@@ -1,9 +1,9 @@
-// The bound on what is received and not yet taken. A reader without a credit does not read, and TCP makes its sender
-// wait.
+// The limit on bytes that are received but not processed yet. A reader without a credit does not read, so TCP makes the
+// sender wait.
 namespace Atelier.Silo.Training;
 
-/// <summary>Bytes that may be held, dealt to readers in the order in which they ask.</summary>
-/// <param name="bytes">All of them.</param>
+/// <summary>A budget of bytes. Readers get their share in the order of their requests.</summary>
+/// <param name="bytes">The whole budget.</param>
 internal sealed class ReceiveCredits(long bytes)
 {
     private readonly Lock _gate = new();
@@ -11,8 +11,10 @@ internal sealed class ReceiveCredits(long bytes)
     private readonly long _all = bytes;
     private long _free = bytes;
 
-    /// <summary>Waits for bytes; for all of them if more are asked for than there are.</summary>
-    /// <returns>Gives the bytes back when it is disposed.</returns>
+    /// <summary>
+    /// Waits until the wanted bytes are free. A reader that wants more than the whole budget gets the whole budget.
+    /// </summary>
+    /// <returns>A credit, which returns the bytes when it is disposed.</returns>
     public async ValueTask<IDisposable> TakeAsync(long wanted, CancellationToken cancellation)
     {
         long taken = Math.Min(wanted, _all);
@@ -53,7 +55,7 @@ internal sealed class ReceiveCredits(long bytes)
             if (node.List is not null)
             {
                 _waiting.Remove(node);
-                taken = 0; // It was not granted.
+                taken = 0; // The bytes were not granted.
             }
         }
 

@@ -1,11 +1,13 @@
-// What waits to be sent to one peer: frames in their order, and beside them one copy of the state, whose chunks go
-// between the frames.
+// The data that waits to be sent to one peer: frames in order, and one copy of the state, whose chunks are sent between
+// the frames.
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>The queue of one connection. Any thread adds; one takes.</summary>
-/// <param name="bytesMax">Bytes of frames that may wait; a larger frame may wait alone.</param>
+/// <summary>The send queue of one connection. Any thread may add; a single thread takes.</summary>
+/// <param name="bytesMax">
+/// Maximum number of bytes of waiting frames. A larger frame may wait if no other frame does.
+/// </param>
 internal sealed class SendQueue(long bytesMax) : IDisposable
 {
     private readonly Lock _gate = new();
@@ -18,7 +20,9 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
     private bool _isHeartbeatDue;
     private bool _isClosed;
 
-    /// <summary>The state that the peer was asked for last; no other one is taken from it.</summary>
+    /// <summary>
+    /// World and step of the state that was last requested from the peer; the peer's other states are ignored.
+    /// </summary>
     public (int World, long Step)? Asked
     {
         get
@@ -30,8 +34,8 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         }
     }
 
-    /// <summary>Adds a frame. What is added after the connection has ended is lost with it.</summary>
-    /// <returns>False if too much waits.</returns>
+    /// <summary>Adds a frame. After the connection has ended, added frames are lost.</summary>
+    /// <returns>False if too many bytes wait already.</returns>
     public bool TryAdd(Frame frame, FrameEncoding encoding)
     {
         lock (_gate)
@@ -58,7 +62,10 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         }
     }
 
-    /// <summary>Sends a state after those parts of it that went before; the peer wants the last one only.</summary>
+    /// <summary>
+    /// Sends a copy of the state. It replaces a copy that is still being sent, because the peer needs only the last
+    /// one.
+    /// </summary>
     public void Add(StateSender state)
     {
         StateSender? dropped;
@@ -71,7 +78,7 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         dropped?.Dispose();
     }
 
-    /// <summary>Sends a heartbeat.</summary>
+    /// <summary>Adds a heartbeat, if none waits already.</summary>
     public void AddHeartbeat()
     {
         lock (_gate)
@@ -87,7 +94,9 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
     /// <summary>Waits until there may be something to send.</summary>
     public Task WaitAsync(CancellationToken cancellation) => _added.WaitAsync(cancellation);
 
-    /// <summary>The next frame; <see cref="Sent"/> is called after it.</summary>
+    /// <summary>
+    /// The next frame to send; null if there is none. The caller calls <see cref="Sent"/> once it is sent.
+    /// </summary>
     public FrameEncoding? NextFrame()
     {
         lock (_gate)
@@ -96,7 +105,7 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         }
     }
 
-    /// <summary>The next frame is sent.</summary>
+    /// <summary>Removes the next frame, which was sent.</summary>
     public void Sent()
     {
         lock (_gate)
@@ -105,7 +114,7 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         }
     }
 
-    /// <summary>Whether a heartbeat is due; it is not due again until it is added again.</summary>
+    /// <summary>Returns whether a heartbeat is due, and clears the flag.</summary>
     public bool TakeHeartbeat()
     {
         lock (_gate)
@@ -140,7 +149,7 @@ internal sealed class SendQueue(long bytesMax) : IDisposable
         return default;
     }
 
-    /// <summary>Drops everything. Nobody takes any longer.</summary>
+    /// <summary>Drops everything that waits. The connection has ended, and nothing is taken anymore.</summary>
     public void Dispose()
     {
         StateSender? next;

@@ -1,14 +1,15 @@
-// How connections between trainers begin and end.
+// How connections between trainers are opened and closed.
 using System.Net;
 using System.Net.Sockets;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
 
-/// <content>How connections begin and end.</content>
+/// <content>How connections are opened and closed.</content>
 public sealed partial class TcpPeers
 {
-    // A dialer has proven that it knows the secret, and has said who it is. Returns whether there is a connection.
+    // Called when a dialer has proven that it knows the secret and has identified itself. Returns whether the
+    // connection is kept.
     private async Task<bool> WelcomeAsync(
         Socket socket, Stream stream, PeerHello? hello, CancellationToken cancellation)
     {
@@ -25,11 +26,11 @@ public sealed partial class TcpPeers
 
         connection?.Start();
         return connection is not null || answer == PeerAnswer.Crossed ? connection is not null
-            : throw new InvalidDataException($"It was told: {PeerHello.Explain(answer)}.");
+            : throw new InvalidDataException($"The dialer was refused: {PeerHello.Explain(answer)}.");
     }
 
-    // Makes the one connection to a peer of a stream, after the end of those that it replaces. Without a hello, this
-    // trainer has dialed.
+    // Makes a stream the one connection to a peer, after the connections that it replaces have ended. Without a hello,
+    // this trainer has dialed.
     private async Task<(PeerAnswer Answer, PeerConnection? Connection, long Attempt)> InstallAsync(
         TrainerId id, Socket socket, Stream stream, PeerHello? hello, CancellationToken cancellation)
     {
@@ -47,7 +48,7 @@ public sealed partial class TcpPeers
 
                 if (_stop.IsCancellationRequested || (isDialed && _table.Find(id)?.Dialing is null))
                 {
-                    throw new OperationCanceledException("The peer is no longer named, or this trainer ends.");
+                    throw new OperationCanceledException("The peer is no longer a member, or this trainer is closing.");
                 }
 
                 PeerConnection[] replaced = _table.ReplacedBy(id);
@@ -73,7 +74,7 @@ public sealed partial class TcpPeers
         Peer peer;
         lock (_gate)
         {
-            // From here on frames wait for the next connection, which begins after the event.
+            // From here on, frames wait for the next connection, which begins after the disconnection event.
             peer = _table.Get(connection.Peer);
             (peer.Connection, peer.LastEnd) = (null, connection.Completion);
             peer.DownSince = _clock.GetTimestamp();
@@ -112,7 +113,7 @@ public sealed partial class TcpPeers
         }
         catch (OperationCanceledException)
         {
-            // The peer is no longer named, or dials by itself.
+            // The peer is no longer a member, or dials this trainer itself.
         }
     }
 
@@ -124,7 +125,7 @@ public sealed partial class TcpPeers
         }
     }
 
-    // Returns null if the peer is not reached.
+    // Returns null if the peer cannot be reached.
     private async Task<PeerConnection?> TryDialAsync(Peer peer, CancellationToken cancellation)
     {
         string address = peer.Address ?? "";
@@ -169,7 +170,7 @@ public sealed partial class TcpPeers
             ? throw new InvalidDataException("without Cluster:Secret, trainers connect on loopback only")
         : to;
 
-    // Returns null if the peer has dialed meanwhile.
+    // Returns null if the peer has dialed in the meantime.
     private async Task<PeerConnection?> IntroduceAsync(
         Peer peer, Socket socket, Stream stream, CancellationToken cancellation)
     {

@@ -6,12 +6,10 @@ using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
 
-/// <summary>
-/// A trainer's listener and its connections, one to each peer. All methods may be called at any time.
-/// </summary>
+/// <summary>A trainer's listener and its connections, one to each peer. Thread-safe.</summary>
 /// <remarks>
-/// A frame is lost only with a connection, which <see cref="ITrainerPeerEvents.Disconnected"/> reports. What is sent to
-/// a named peer without a connection waits for one.
+/// A frame is lost only if its connection ends, which <see cref="ITrainerPeerEvents.Disconnected"/> reports. Frames for
+/// a member of the world wait while there is no connection to it.
 /// </remarks>
 public sealed partial class TcpPeers : ITrainerPeers
 {
@@ -32,18 +30,20 @@ public sealed partial class TcpPeers : ITrainerPeers
     private readonly TimeSpan _tick;
     private long _attempts;
 
-    /// <summary>A trainer without connections, which does not listen yet.</summary>
-    /// <param name="self">The trainer.</param>
+    /// <summary>Creates a trainer's listener, which does not listen yet and has no connections.</summary>
+    /// <param name="self">This trainer.</param>
     /// <param name="stage">The stage's key; peers of other stages are refused.</param>
-    /// <param name="options">Times and bounds.</param>
-    /// <param name="limits">Limits of the run.</param>
-    /// <param name="secret">The cluster's secret; null for connections without TLS, on loopback alone.</param>
-    /// <param name="listen">Where to listen; port 0 takes a free one.</param>
-    /// <param name="clock">Measures times.</param>
-    /// <param name="events">Takes what arrives.</param>
+    /// <param name="options">Timeouts and limits.</param>
+    /// <param name="limits">Limits of the run's frames.</param>
+    /// <param name="secret">
+    /// The cluster's secret; null for connections without TLS, on the loopback interface only.
+    /// </param>
+    /// <param name="listen">Address and port on which to listen; port 0 chooses a free port.</param>
+    /// <param name="clock">Measures timeouts.</param>
+    /// <param name="events">Receives frames and disconnections.</param>
     /// <param name="logger">The log.</param>
     /// <exception cref="ArgumentException">
-    /// There is no secret and the address is not a loopback one, a name is too long, or an option is impossible.
+    /// There is no secret and the address is not a loopback address, a name is too long, or an option is impossible.
     /// </exception>
     public TcpPeers(
         TrainerId self, string stage, PeerOptions options, FrameLimits limits, byte[]? secret, IPEndPoint listen,
@@ -72,12 +72,13 @@ public sealed partial class TcpPeers : ITrainerPeers
         _listener = new PeerListener(listen, options, _security, clock, _log, WelcomeAsync);
     }
 
-    /// <summary>Where it listens, as "ip:port".</summary>
-    /// <exception cref="InvalidOperationException">It does not listen.</exception>
+    /// <summary>Address on which the trainer listens, as "ip:port".</summary>
+    /// <exception cref="InvalidOperationException">The trainer is not listening.</exception>
     public string Address => _listener.Address;
 
     /// <summary>
-    /// Named peers without a connection for longer than <see cref="PeerOptions.UnreachableAfter"/>, in order.
+    /// Members that have had no connection for longer than <see cref="PeerOptions.UnreachableAfter"/>, in order of
+    /// their ids.
     /// </summary>
     public IReadOnlyList<TrainerId> Unreachable
     {
@@ -95,8 +96,8 @@ public sealed partial class TcpPeers : ITrainerPeers
         }
     }
 
-    /// <summary>Begins to listen.</summary>
-    /// <exception cref="IOException">The address is in use, or is not one of this machine.</exception>
+    /// <summary>Starts listening.</summary>
+    /// <exception cref="IOException">The address is in use, or does not belong to this machine.</exception>
     public Task StartAsync()
     {
         _listener.Listen();
@@ -105,10 +106,11 @@ public sealed partial class TcpPeers : ITrainerPeers
         return Task.CompletedTask;
     }
 
-    /// <summary>Says who the peers are from now on: the members of the world.</summary>
+    /// <summary>Sets the members of the world, which are the trainer's peers from now on.</summary>
     /// <param name="addresses">
-    /// Where they listen, as "ip:port". With this trainer among them, the lower one of each two dials; else it dials
-    /// all. Connections to others end, unless the others dialed.
+    /// Addresses of the members, as "ip:port". If this trainer is a member, the trainer with the lower id of each pair
+    /// dials; otherwise this trainer dials all members. Connections to other trainers end, unless the other trainer
+    /// dialed.
     /// </param>
     public void Connect(IReadOnlyDictionary<TrainerId, string> addresses)
     {
@@ -141,11 +143,12 @@ public sealed partial class TcpPeers : ITrainerPeers
     }
 
     /// <summary>
-    /// Sends a frame to a peer. It never blocks: a peer for which too much waits is disconnected. The numbers are not
-    /// copied: they must not change after the call. A state is disposed once it is sent, or lost.
+    /// Sends a frame to a peer. The call never blocks: if too many bytes wait for the peer, it is disconnected. The
+    /// frame's numbers are not copied, so they must not change after the call. A state is disposed once it is sent or
+    /// lost.
     /// </summary>
-    /// <remarks>To a peer that is neither named nor connected, nothing is sent.</remarks>
-    /// <exception cref="ArgumentException">The frame is outside of the run's limits.</exception>
+    /// <remarks>A frame for a peer that is neither a member nor connected is dropped.</remarks>
+    /// <exception cref="ArgumentException">The frame exceeds the run's limits.</exception>
     public void Send(TrainerId to, Frame frame)
     {
         StateSender? state =
@@ -171,7 +174,7 @@ public sealed partial class TcpPeers : ITrainerPeers
         }
     }
 
-    /// <summary>Ends all connections, and stops to listen.</summary>
+    /// <summary>Ends all connections and stops listening.</summary>
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
@@ -211,7 +214,7 @@ public sealed partial class TcpPeers : ITrainerPeers
         }
     }
 
-    // Runs something until it ends; disposing this waits for it.
+    // Runs a task; DisposeAsync waits for it.
     private void Track(Func<Task> run)
     {
         lock (_gate)
@@ -229,7 +232,7 @@ public sealed partial class TcpPeers : ITrainerPeers
         StopDialing(peer);
         if (peer.Connection is { IsDialed: true } connection)
         {
-            connection.Break("it is no longer a peer");
+            connection.Break("the peer is no longer a member");
         }
 
         _table.Tidy(peer);
@@ -237,7 +240,7 @@ public sealed partial class TcpPeers : ITrainerPeers
 
     private static void StopDialing(Peer peer)
     {
-        // Not here and now: what waits for it would run under the lock.
+        // CancelAsync, because Cancel would run the code that waits for the cancellation under the lock.
         _ = peer.Dialing?.CancelAsync();
         peer.Dialing = null;
     }
@@ -246,7 +249,7 @@ public sealed partial class TcpPeers : ITrainerPeers
     {
         if (peer.Connection is { } connection)
         {
-            connection.Break("too much waits to be sent to the peer");
+            connection.Break("too many bytes wait to be sent to the peer");
             return;
         }
 
@@ -277,7 +280,7 @@ public sealed partial class TcpPeers : ITrainerPeers
         }
         catch (OperationCanceledException)
         {
-            // This trainer ends.
+            // This trainer is shutting down.
         }
     }
 }

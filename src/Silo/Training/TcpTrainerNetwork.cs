@@ -1,4 +1,4 @@
-// Connections between trainers behind the grains' port: TCP with the transport security of the silo's ports.
+// The TCP implementation of the grains' port to other trainers, with the transport security of the silos' ports.
 using System.Net;
 using Atelier.Grains.Ports;
 using Atelier.Training.Worlds;
@@ -8,14 +8,14 @@ namespace Atelier.Silo.Training;
 /// <summary>Opens the connections of a silo's trainers.</summary>
 /// <param name="address">The silo's address.</param>
 /// <param name="secret">The cluster's secret; null for connections without TLS.</param>
-/// <param name="options">Times and bounds.</param>
-/// <param name="clock">Measures times.</param>
-/// <param name="loggers">The log.</param>
+/// <param name="options">Timeouts and limits.</param>
+/// <param name="clock">Measures timeouts.</param>
+/// <param name="loggers">Creates the log.</param>
 internal sealed class TcpTrainerNetwork(
     IPAddress address, byte[]? secret, PeerOptions options, TimeProvider clock, ILoggerFactory loggers)
     : ITrainerNetwork
 {
-    // A state's bytes besides its vectors: position, ledger and the records of a checkpoint's steps.
+    // Maximum size of a state's data besides its vectors: position, ledger and step records.
     private const long HeaderBytesMax = 1L << 30;
 
     /// <inheritdoc/>

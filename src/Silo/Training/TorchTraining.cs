@@ -1,5 +1,5 @@
-// Training behind the grains' port: a stage's network, weights and data on the silo's device. Every piece of work
-// borrows the device's lane, so that pictures can be drawn in between.
+// The grains' port for training, implemented with libtorch: a stage's network, weights and data on the silo's device.
+// Every piece of work borrows the device's lane, so that pictures can be drawn in between.
 using System.Runtime.InteropServices;
 using Atelier.Grains.Ports;
 using Atelier.Model;
@@ -47,7 +47,8 @@ public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) :
 /// <summary>A stage on the silo's device.</summary>
 internal sealed class TorchStageWork : IStageWork
 {
-    // Weights, gradients, two moments, an average, and a copy of the state on the way to the blob store.
+    // Vectors of P numbers in memory: weights, gradients, two moments, an average, and four in a copy of the state that
+    // is being stored.
     private const int VectorsInMemory = 9;
 
     private static readonly string[] s_ignored = ["pos_embed", "mask_token"];
@@ -138,7 +139,7 @@ internal sealed class TorchStageWork : IStageWork
     {
         if (!_isPristine)
         {
-            throw new InvalidOperationException("A stage begins with the state that its device opened it with.");
+            throw new InvalidOperationException("A stage must begin with the state in which its device opened it.");
         }
 
         if (from is not null)
@@ -194,7 +195,7 @@ internal sealed class TorchStageWork : IStageWork
         return ValueTask.CompletedTask;
     }
 
-    // The network's memory is reserved, and not touched yet.
+    // Called when the network's memory is reserved but not used yet.
     private static void CheckMemory(long parameters)
     {
         long needed = parameters * sizeof(float) * VectorsInMemory;
@@ -202,9 +203,9 @@ internal sealed class TorchStageWork : IStageWork
         if (needed > available)
         {
             throw new ArgumentException(
-                $"its network has {parameters / 1e6:n0} M weights; they, their gradients, moments, average and a copy "
-                + $"take {needed >> 20:n0} MiB, and this machine has {available >> 20:n0} MiB. Use a smaller network "
-                + "(model.dim, model.depth) or a larger machine.");
+                $"its network has {parameters / 1e6:n0} million weights; with gradients, moments, average and a copy, "
+                + $"they take {needed >> 20:n0} MiB, and this machine has {available >> 20:n0} MiB. Use a smaller "
+                + "network (model.dim, model.depth) or a larger machine.");
         }
     }
 
@@ -221,7 +222,7 @@ internal sealed class TorchStageWork : IStageWork
         if (from.Values.LongLength != to.numel())
         {
             throw new ArgumentException(
-                $"{from.Name} has {from.Values.LongLength} numbers, and the network has {to.numel()} weights.",
+                $"{from.Name} has {from.Values.LongLength} numbers, but the network has {to.numel()} weights.",
                 nameof(from));
         }
 

@@ -1,6 +1,6 @@
-// The bytes of a checkpoint's parts. A slice of the vectors is a safetensors file with one tensor for each vector, in
-// the layout that single-process training writes; its metadata says where the slice begins. A file without that is the
-// whole.
+// The format of a checkpoint's parts. Each slice of the state's vectors is a safetensors file with one tensor per
+// vector, in the layout that single-process training writes. The file's metadata says where the slice begins; a file
+// without that entry holds whole vectors.
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -11,23 +11,26 @@ namespace Atelier.Training.Checkpoints;
 /// <summary>Writes and reads the parts of a checkpoint.</summary>
 public static class CheckpointFile
 {
-    /// <summary>Key of the position in a file's metadata.</summary>
+    /// <summary>Metadata key of the run's position.</summary>
     public const string PositionKey = "position";
 
-    /// <summary>Key of the slice: the first weight, the number of weights, and P, separated by commas.</summary>
+    /// <summary>
+    /// Metadata key of the slice. The value is the index of the first weight, the number of weights in the slice, and
+    /// P, separated by commas.
+    /// </summary>
     public const string SliceKey = "slice";
 
-    /// <summary>Key of the step of the last planned checkpoint before this one.</summary>
+    /// <summary>Metadata key of the step of the last planned checkpoint before this one.</summary>
     public const string PlannedKey = "planned";
 
     private const string MetadataKey = "__metadata__";
     private const int HeaderBytesMax = 64 << 20;
 
-    /// <summary>Writes a part. Equal states give equal bytes.</summary>
+    /// <summary>Writes a part of a checkpoint as bytes. Equal states give equal bytes.</summary>
     /// <param name="state">The state at the checkpoint.</param>
-    /// <param name="part">Index of the part; the last one holds the records of steps.</param>
+    /// <param name="part">Index of the part; the last part holds the step records.</param>
     /// <param name="metadata">Metadata besides position and slice.</param>
-    /// <param name="layout">How the vectors are cut; by default in parts of the size that checkpoints have.</param>
+    /// <param name="layout">How the vectors are cut into parts; null for the layout that checkpoints use.</param>
     public static byte[] Write(
         TrainingState state, int part, IReadOnlyDictionary<string, string> metadata, CheckpointLayout? layout = null)
     {
@@ -52,12 +55,12 @@ public static class CheckpointFile
         return file;
     }
 
-    /// <summary>Reads a slice into the vectors.</summary>
-    /// <param name="file">Bytes of the part.</param>
+    /// <summary>Reads a slice from a part and copies its numbers into the vectors.</summary>
+    /// <param name="file">The part's bytes.</param>
     /// <param name="part">Index of the part.</param>
-    /// <param name="vectors">The vectors, P numbers each; the slice is filled in.</param>
+    /// <param name="vectors">The vectors, P numbers each; only the slice is overwritten.</param>
     /// <returns>The file's metadata.</returns>
-    /// <exception cref="InvalidDataException">It is not a slice of such vectors.</exception>
+    /// <exception cref="InvalidDataException">The file does not contain this slice of these vectors.</exception>
     public static IReadOnlyDictionary<string, string> Read(
         ReadOnlySpan<byte> file, int part, IReadOnlyList<StateVector> vectors)
     {
@@ -77,7 +80,7 @@ public static class CheckpointFile
                 || !IsSlice(entry, count, data.Length, out int at))
             {
                 throw new InvalidDataException(
-                    $"Part {part} of a checkpoint must have {count} numbers of {vector.Name}, F32.");
+                    $"Part {part} of a checkpoint must have {count} F32 numbers for the vector {vector.Name}.");
             }
 
             data.Slice(at, (int)(count * sizeof(float)))
@@ -88,8 +91,8 @@ public static class CheckpointFile
             && metadata.Deserialize<Dictionary<string, string>>() is { } read ? read : [];
     }
 
-    /// <summary>The position in a file's metadata.</summary>
-    /// <exception cref="InvalidDataException">There is none, or it cannot be read.</exception>
+    /// <summary>Reads the run's position from a file's metadata.</summary>
+    /// <exception cref="InvalidDataException">The metadata has no position, or the position cannot be read.</exception>
     public static RunPosition PositionOf(IReadOnlyDictionary<string, string> metadata)
     {
         try
@@ -131,7 +134,7 @@ public static class CheckpointFile
         try
         {
             return JsonSerializer.Deserialize<Dictionary<string, JsonElement>>(json)
-                ?? throw new JsonException("It is null.");
+                ?? throw new JsonException("The header is null.");
         }
         catch (JsonException error)
         {
@@ -171,7 +174,7 @@ public static class CheckpointFile
 
         while (buffer.Length % 8 != 0)
         {
-            buffer.WriteByte((byte)' '); // The data is aligned.
+            buffer.WriteByte((byte)' '); // Aligns the data to 8 bytes.
         }
 
         byte[] header = buffer.ToArray();

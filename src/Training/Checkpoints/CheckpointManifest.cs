@@ -1,40 +1,44 @@
-// What a committed checkpoint consists of. A stage's weights, moments and average are cut into parts that depend on the
-// number of weights alone, so that a checkpoint has the same parts in every world, and any world restores it.
+// The manifest of a committed checkpoint. A stage's weights, moments and average are cut into parts in a way that
+// depends only on the number of weights. A checkpoint therefore has the same parts in every world, and any world can
+// restore it.
 using System.Collections.Immutable;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Checkpoints;
 
-/// <summary>A file of a checkpoint.</summary>
-/// <param name="Digest">SHA-256 of its bytes, lower-case hexadecimal.</param>
-/// <param name="Length">Number of bytes.</param>
+/// <summary>One file of a checkpoint.</summary>
+/// <param name="Digest">SHA-256 of the file's bytes, in lower-case hexadecimal.</param>
+/// <param name="Length">Length of the file in bytes.</param>
 public sealed record CheckpointPart(string Digest, long Length);
 
-/// <summary>A committed checkpoint.</summary>
-/// <param name="Step">Steps that are in it.</param>
-/// <param name="World">The world that committed it.</param>
-/// <param name="IsPlanned">Whether a rollback may return to it; the end of a stage need not be planned.</param>
-/// <param name="Vectors">Names of the vectors that its slices have.</param>
-/// <param name="Parts">Its files: slices of the vectors in order, then the records of steps.</param>
+/// <summary>A committed checkpoint: its step and its files.</summary>
+/// <param name="Step">Number of steps that the checkpoint includes.</param>
+/// <param name="World">Number of the world that committed the checkpoint.</param>
+/// <param name="IsPlanned">
+/// Whether a rollback may return to the checkpoint. False only for the checkpoint at the end of a stage, if no planned
+/// checkpoint was due there.
+/// </param>
+/// <param name="Vectors">Names of the vectors in the slices.</param>
+/// <param name="Parts">The checkpoint's files: slices of the vectors in order, then the file of step records.</param>
 public sealed record CheckpointManifest(
     long Step, int World, bool IsPlanned, ImmutableArray<string> Vectors, ImmutableArray<CheckpointPart> Parts);
 
-/// <summary>The cutting of P weights into parts.</summary>
+/// <summary>How P weights are cut into the parts of a checkpoint.</summary>
 /// <param name="Parameters">Number of weights, P.</param>
 public sealed record CheckpointLayout(long Parameters)
 {
-    /// <summary>Most weights in a part: 64 MiB of each vector.</summary>
+    /// <summary>Maximum number of weights in a part, which is 64 MiB of each vector.</summary>
     public const int WeightsMax = 1 << 24;
 
-    /// <summary>Most weights in a part of this layout.</summary>
+    /// <summary>Maximum number of weights in a part of this layout.</summary>
     public int SliceMax { get; init; } = WeightsMax;
 
     /// <summary>Number of slices of the vectors.</summary>
     public int Slices => (int)((Parameters + SliceMax - 1) / SliceMax);
 
-    /// <summary>Number of parts: the slices and the records of steps.</summary>
+    /// <summary>Number of parts: the slices and the file of step records.</summary>
     public int Parts => Slices + 1;
 
-    /// <summary>Where a slice begins and how many weights it has; slices differ by at most one weight.</summary>
+    /// <summary>Start of a slice and its number of weights; slices differ by at most one weight.</summary>
     public (int Start, int Count) Slice(int index) => new SliceLayout(checked((int)Parameters), Slices)[index];
 }

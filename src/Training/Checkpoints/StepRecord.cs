@@ -1,5 +1,5 @@
-// The record of a step: what was decided about it, and on which samples. Records are committed with the checkpoint that
-// covers them, so that an audit can count how often each sample was used.
+// The record of one training step: the decision about the step and the samples that it used. Records are committed with
+// the checkpoint that covers them, so that an audit can count how often each sample was used.
 using System.Collections.Immutable;
 using System.Text;
 using System.Text.Json;
@@ -7,16 +7,18 @@ using System.Text.Json.Serialization;
 
 namespace Atelier.Training.Checkpoints;
 
-/// <summary>A step of a stage.</summary>
-/// <param name="Step">Its number, from 0.</param>
-/// <param name="World">The world in which its gradients were added up.</param>
-/// <param name="Verdict">Whether it was applied.</param>
-/// <param name="Loss">Mean loss of its samples; NaN if it has none.</param>
-/// <param name="GradientNorm">2-norm of the mean gradient; NaN if it has no samples.</param>
-/// <param name="LearningRate">Learning rate of the update.</param>
-/// <param name="Samples">Samples in its sums, as indexes of the data, in the run's order.</param>
-/// <param name="LeftOut">Samples of its slice that were in no sum.</param>
-/// <param name="UndoneFrom">The step to which the run rolled back after this one; null if it did not.</param>
+/// <summary>The record of one step of a stage.</summary>
+/// <param name="Step">Number of the step, from 0.</param>
+/// <param name="World">Number of the world in which the step's gradients were summed.</param>
+/// <param name="Verdict">Whether the step was applied, skipped or rolled back.</param>
+/// <param name="Loss">Mean loss of the step's samples; NaN if there are none.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient; NaN if there are no samples.</param>
+/// <param name="LearningRate">Learning rate of the step.</param>
+/// <param name="Samples">Indices in the data of the samples that the sums include, in the run's order.</param>
+/// <param name="LeftOut">Indices in the data of the step's samples that were excluded from the sums.</param>
+/// <param name="UndoneFrom">
+/// The step to which the run rolled back after this one; null if there was no rollback.
+/// </param>
 public sealed record StepRecord(
     long Step, int World, StepVerdict Verdict, double Loss, double GradientNorm, double LearningRate,
     ImmutableArray<int> Samples, ImmutableArray<int> LeftOut, long? UndoneFrom = null)
@@ -30,11 +32,11 @@ public sealed record StepRecord(
     };
 
     /// <summary>
-    /// Writes records as JSON, one a line, after a line that names the file with the records before them. Equal records
-    /// give equal bytes.
+    /// Writes records as JSON, one per line. The first line contains the SHA-256 of the file with the earlier records.
+    /// Equal records give equal bytes.
     /// </summary>
     /// <param name="records">The records.</param>
-    /// <param name="previous">SHA-256 of the file before; null for the first one.</param>
+    /// <param name="previous">SHA-256 of the file with the earlier records; null for the first file.</param>
     public static byte[] Write(IEnumerable<StepRecord> records, string? previous)
     {
         using var stream = new MemoryStream();
@@ -49,14 +51,14 @@ public sealed record StepRecord(
         return stream.ToArray();
     }
 
-    /// <summary>Reads what <see cref="Write"/> wrote.</summary>
-    /// <exception cref="InvalidDataException">A line is not a record, or the first one cannot be read.</exception>
+    /// <summary>Reads records that <see cref="Write"/> wrote.</summary>
+    /// <exception cref="InvalidDataException">The file is empty, or one of its lines cannot be read.</exception>
     public static (IReadOnlyList<StepRecord> Records, string? Previous) Read(ReadOnlySpan<byte> bytes)
     {
         string[] lines = Encoding.UTF8.GetString(bytes).Split('\n', StringSplitOptions.RemoveEmptyEntries);
         if (lines.Length == 0)
         {
-            throw new InvalidDataException("A file of records has no line.");
+            throw new InvalidDataException("A file of step records is empty.");
         }
 
         return (
@@ -67,11 +69,11 @@ public sealed record StepRecord(
     {
         try
         {
-            return JsonSerializer.Deserialize<T>(line, s_json) ?? throw new JsonException("It is null.");
+            return JsonSerializer.Deserialize<T>(line, s_json) ?? throw new JsonException("The line is null.");
         }
         catch (JsonException error)
         {
-            throw new InvalidDataException($"Line {number} of a file of records cannot be read.", error);
+            throw new InvalidDataException($"Line {number} of a file of step records cannot be read.", error);
         }
     }
 

@@ -11,16 +11,16 @@ using Atelier.Training.Worlds;
 namespace Atelier.Training.Checkpoints;
 
 /// <summary>A vector of the state, with one number for each weight.</summary>
-/// <param name="Name">Its name in checkpoints: weights, moment1, moment2 or ema.</param>
-/// <param name="Values">The numbers, P.</param>
+/// <param name="Name">Name of the vector in checkpoints: weights, moment1, moment2 or ema.</param>
+/// <param name="Values">The P numbers.</param>
 public sealed record StateVector(string Name, float[] Values);
 
 /// <summary>A stage's state after a step.</summary>
-/// <param name="Position">The position; policy memory and ledger are part of it.</param>
+/// <param name="Position">Position of the run, which includes the policy's memory and the ledger.</param>
 /// <param name="LastPlanned">Step of the last planned checkpoint, to which a rollback returns.</param>
 /// <param name="Vectors">Weights, moments and average, of equal length.</param>
-/// <param name="Records">Steps since the last planned checkpoint.</param>
-/// <param name="PreviousRecords">SHA-256 of the file with the records before these; null if there are none.</param>
+/// <param name="Records">Records of the steps since the last planned checkpoint.</param>
+/// <param name="PreviousRecords">SHA-256 of the file with the earlier records; null if there is no such file.</param>
 public sealed record TrainingState(
     RunPosition Position, long LastPlanned, IReadOnlyList<StateVector> Vectors, ImmutableArray<StepRecord> Records,
     string? PreviousRecords = null)
@@ -32,7 +32,7 @@ public sealed record TrainingState(
     /// <summary>Number of weights, P.</summary>
     public long Parameters => Vectors[0].Values.LongLength;
 
-    /// <summary>SHA-256 of vectors, in order; equal for replicas that trained identically.</summary>
+    /// <summary>SHA-256 of the given vectors, in order; equal for replicas that trained identically.</summary>
     public static string Digest(params IReadOnlyList<StateVector> vectors)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -44,21 +44,24 @@ public sealed record TrainingState(
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    /// <summary>SHA-256 of vectors and position; equal for replicas that trained identically.</summary>
+    /// <summary>SHA-256 of the vectors and the position; equal for replicas that trained identically.</summary>
     public string Digest()
     {
         string position = JsonSerializer.Serialize((Position, LastPlanned, PreviousRecords), s_tuples);
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Digest(Vectors) + position)));
     }
 
-    /// <summary>The state as bytes, to be sent to a peer. It refers to the vectors, which must not change.</summary>
+    /// <summary>
+    /// Returns the state as bytes that can be sent to a peer. The copy refers to the state's vectors, which must not
+    /// change.
+    /// </summary>
     public IStateCopy ToCopy() => new Copy(this);
 
     /// <summary>Reads a copy that a peer sent.</summary>
     /// <param name="copy">The copy.</param>
     /// <param name="names">Names of the vectors.</param>
     /// <param name="parameters">Number of weights, P.</param>
-    /// <exception cref="InvalidDataException">It is of another network, or damaged.</exception>
+    /// <exception cref="InvalidDataException">The copy belongs to another network, or is damaged.</exception>
     public static TrainingState FromCopy(IStateCopy copy, IReadOnlyList<string> names, long parameters)
     {
         Span<byte> prefix = stackalloc byte[sizeof(int)];
@@ -68,8 +71,8 @@ public sealed record TrainingState(
         if (length is < 2 or > HeaderBytesMax || copy.Length != expected)
         {
             throw new InvalidDataException(
-                $"A copy of the state has {copy.Length} bytes with a header of {length}; {names.Count} vectors of "
-                + $"{parameters} weights have {expected}.");
+                $"A copy of the state has {copy.Length} bytes, with a header of {length} bytes; a copy of "
+                + $"{names.Count} vectors of {parameters} weights must have {expected} bytes.");
         }
 
         byte[] header = new byte[length];
@@ -77,7 +80,7 @@ public sealed record TrainingState(
         Header read;
         try
         {
-            read = JsonSerializer.Deserialize<Header>(header) ?? throw new JsonException("It is null.");
+            read = JsonSerializer.Deserialize<Header>(header) ?? throw new JsonException("The header is null.");
         }
         catch (JsonException error)
         {
@@ -101,7 +104,7 @@ public sealed record TrainingState(
         return new TrainingState(read.Position, read.LastPlanned, vectors, [.. records], previous);
     }
 
-    // The bytes of a long vector do not fit one span.
+    // A span cannot hold all bytes of a long vector, so the action receives them in parts.
     private static void ForEachPart(float[] values, PartAction action)
     {
         const int part = 1 << 22;
@@ -152,7 +155,7 @@ public sealed record TrainingState(
             // The arrays belong to the state.
         }
 
-        // The bytes from an offset on that lie beside each other, at least one.
+        // At least one byte, from the given offset on, as far as the bytes are contiguous in memory.
         private ReadOnlySpan<byte> At(long offset)
         {
             if (offset < _header.Length)

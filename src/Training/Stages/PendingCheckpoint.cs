@@ -1,40 +1,41 @@
-// The commit of one checkpoint, as a pure protocol. Trainers that took a copy of the state at a step are its holders.
-// Each part is stored by one holder, and another one, its witness, computes the digest of its own copy; the part counts
-// when both name the same digest. A holder that is lost is replaced. A holder that is alone needs no witness.
+// The commit of one checkpoint, as a pure protocol without I/O. The holders of a checkpoint are the trainers that keep
+// a copy of the state at its step. One holder stores each part, and a second holder, the witness of the part, computes
+// the digest of that part of its own copy. A part counts only if both report the same digest. If a holder is lost,
+// another holder takes over its parts. A single holder needs no witness.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Stages;
 
-/// <summary>What a holder is asked to do for a checkpoint.</summary>
+/// <summary>A task of a holder: to store one part of a checkpoint, or to compute its digest.</summary>
 /// <param name="Step">Step of the checkpoint.</param>
-/// <param name="Part">The part.</param>
-/// <param name="Writes">Whether to store it, or only to compute its digest.</param>
+/// <param name="Part">Index of the part.</param>
+/// <param name="Writes">Whether to store the part; if false, the holder only computes its digest.</param>
 public sealed record PartTask(long Step, int Part, bool Writes);
 
-/// <summary>What a holder has done.</summary>
+/// <summary>A holder's report about one part of a checkpoint.</summary>
 /// <param name="Step">Step of the checkpoint.</param>
-/// <param name="Number">The part.</param>
-/// <param name="Part">Its digest and length.</param>
-/// <param name="IsStored">Whether the blob store has it.</param>
+/// <param name="Number">Index of the part.</param>
+/// <param name="Part">Digest and length of the part.</param>
+/// <param name="IsStored">Whether the holder has stored the part in the blob store.</param>
 public sealed record PartReport(long Step, int Number, CheckpointPart Part, bool IsStored);
 
 /// <summary>A checkpoint that is not committed yet.</summary>
-/// <param name="step">Its step.</param>
-/// <param name="isPlanned">Whether a rollback may return to it.</param>
+/// <param name="step">Step of the checkpoint.</param>
+/// <param name="isPlanned">Whether a rollback may return to the checkpoint.</param>
 /// <param name="vectors">Names of the vectors of the state.</param>
-/// <param name="parts">Number of its parts.</param>
+/// <param name="parts">Number of parts of the checkpoint.</param>
 public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<string> vectors, int parts)
 {
     private readonly Dictionary<TrainerId, Dictionary<int, PartReport>> _reports = [];
 
-    /// <summary>Steps that are in it.</summary>
+    /// <summary>Number of steps that the checkpoint includes.</summary>
     public long Step => step;
 
-    /// <summary>Takes a holder's reports; later ones replace earlier ones.</summary>
+    /// <summary>Records a holder's reports. A later report about a part replaces an earlier one.</summary>
     /// <param name="holder">The holder.</param>
-    /// <param name="reports">What it has done; reports of other steps or parts are ignored.</param>
+    /// <param name="reports">The reports; reports about another step or an unknown part are ignored.</param>
     public void Hear(TrainerId holder, IEnumerable<PartReport> reports)
     {
         foreach (PartReport report in reports.Where(one =>
@@ -49,9 +50,9 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
         }
     }
 
-    /// <summary>What a holder is to do next; nothing if it has done its share, or does not hold a copy.</summary>
+    /// <summary>Returns a holder's next tasks; empty if the holder has done its share, or keeps no copy.</summary>
     /// <param name="holder">The holder.</param>
-    /// <param name="holders">All living holders.</param>
+    /// <param name="holders">All holders that are alive.</param>
     public IReadOnlyList<PartTask> TasksOf(TrainerId holder, IReadOnlyCollection<TrainerId> holders)
     {
         TrainerId[] order = [.. holders.Order(TrainerId.Order)];
@@ -79,11 +80,11 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     }
 
     /// <summary>
-    /// The committed checkpoint, once every part is stored and has a witness among the living holders, or the only
-    /// holder has stored it; null before that, and for ever if two holders name different digests.
+    /// Returns the committed checkpoint once every part is stored and two holders have reported its digest, or the only
+    /// holder has. Returns null before that, and always if two holders report different digests of the same part.
     /// </summary>
-    /// <param name="world">The world that commits it.</param>
-    /// <param name="holders">All living holders.</param>
+    /// <param name="world">Number of the world that commits the checkpoint.</param>
+    /// <param name="holders">All holders that are alive.</param>
     public CheckpointManifest? Commit(int world, IReadOnlyCollection<TrainerId> holders)
     {
         if (holders.Count == 0 || Disagreement() is not null)
@@ -106,7 +107,7 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
         return new CheckpointManifest(step, world, isPlanned, vectors, committed.MoveToImmutable());
     }
 
-    /// <summary>Two holders that name different digests of one part; null if there are none.</summary>
+    /// <summary>Finds two holders that report different digests of the same part; null if there are none.</summary>
     public (int Part, TrainerId One, TrainerId Other)? Disagreement()
     {
         for (int part = 0; part < parts; part++)

@@ -1,25 +1,25 @@
-// Finds out who is wrong about a shard. All members compute it with the weights that they have, which no step changes
-// meanwhile.
+// The trial that determines which trainer computed a shard incorrectly. All members compute the shard again with their
+// current weights, which no step changes during the trial.
 using System.Collections.Immutable;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Stages;
 
-/// <summary>The outcome of a trial.</summary>
-/// <param name="Wrong">Members that are wrong; empty if none can be named.</param>
-/// <param name="Reason">How it was found out, for people.</param>
+/// <summary>The verdict of a trial.</summary>
+/// <param name="Wrong">Members that computed wrong numbers; empty if they cannot be determined.</param>
+/// <param name="Reason">How the members were determined, or why they could not be; text for people.</param>
 public sealed record TrialVerdict(ImmutableArray<TrainerId> Wrong, string Reason);
 
-/// <summary>A trial about one shard.</summary>
-/// <param name="dispute">What began it.</param>
+/// <summary>The trial of one disputed shard.</summary>
+/// <param name="dispute">The dispute that started the trial.</param>
 public sealed class ShardTrial(ShardDispute dispute)
 {
     private readonly Dictionary<TrainerId, ShardClaim> _claims = [];
 
-    /// <summary>What members are asked to compute.</summary>
+    /// <summary>The request that is sent to all members: the shard to compute.</summary>
     public TrialRequest Request { get; } = new(dispute.World, dispute.Step, dispute.Claim.Shard);
 
-    /// <summary>A member has computed the shard; its first answer counts.</summary>
+    /// <summary>Records a member's result for the shard. Only the member's first result counts.</summary>
     public void Hear(TrainerId id, TrialClaim trial)
     {
         if (trial.Request == Request)
@@ -29,8 +29,9 @@ public sealed class ShardTrial(ShardDispute dispute)
     }
 
     /// <summary>
-    /// The verdict; null until all members have answered. A majority is right. Without one, numbers are right where
-    /// others get NaN, and each of the two who disagreed has to reproduce what it claimed first.
+    /// Returns the verdict; null until all members have answered. If a majority of the members agrees, its result is
+    /// right. Without a majority, a finite result is right if other members get NaN; if all results are finite or all
+    /// are NaN, each of the two disputing members is wrong if it does not reproduce its first result.
     /// </summary>
     /// <param name="members">The world's members.</param>
     public TrialVerdict? Judge(IReadOnlyCollection<TrainerId> members)
@@ -55,15 +56,16 @@ public sealed class ShardTrial(ShardDispute dispute)
         {
             return new TrialVerdict(
                 [],
-                $"{dispute.Owner} and {dispute.Verifier} compute different sums for {shard}, and each gets the same "
-                + "again: which of them is wrong cannot be found out");
+                $"{dispute.Owner} and {dispute.Verifier} compute different sums for {shard}, also when they compute it "
+                + "again; it cannot be determined which of them is wrong");
         }
 
         return new TrialVerdict(
             [.. wrong],
             $"{string.Join(", ", wrong)} computes wrong numbers: "
-            + (isNaN ? $"NaN for {shard}, where others get numbers"
-                : $"another result for {shard} than " + (isMajority ? "the other members" : "it had before")));
+            + (isNaN ? $"NaN for {shard}, where other members get finite numbers"
+                : $"the result for {shard} differs from "
+                    + (isMajority ? "that of the other members" : "its own earlier result")));
     }
 
     private bool HasNumbers(TrainerId id) => _claims[id].IsFinite;

@@ -1,49 +1,49 @@
-// The manager of a stage, as a pure protocol: its membership, the commit of its checkpoints, and the members' numbers,
-// which it compares. Everything is stored before it counts.
+// The manager of a stage, as a pure protocol without I/O. It manages the stage's membership, commits checkpoints, and
+// compares the members' results in order to detect wrong numbers. A change takes effect only after it is stored.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Stages;
 
-/// <summary>A copy of the state that is to become a checkpoint.</summary>
-/// <param name="Step">Its step.</param>
-/// <param name="IsPlanned">Whether a rollback may return to it.</param>
-/// <param name="World">The world in which its last step was added up.</param>
+/// <summary>A checkpoint of which a trainer keeps a copy until it is committed.</summary>
+/// <param name="Step">Step of the checkpoint.</param>
+/// <param name="IsPlanned">Whether a rollback may return to the checkpoint.</param>
+/// <param name="World">Number of the world in which the checkpoint's last step was summed.</param>
 public sealed record HeldCheckpoint(long Step, bool IsPlanned, int World);
 
-/// <summary>What a trainer reports about its state, beside its membership.</summary>
+/// <summary>The part of a trainer's report that concerns its state; its membership is reported separately.</summary>
 public sealed record StateReport
 {
-    /// <summary>The checkpoint of which it holds a copy that is not committed; null if none.</summary>
+    /// <summary>The uncommitted checkpoint of which the trainer keeps a copy; null if there is none.</summary>
     public HeldCheckpoint? Holds { get; init; }
 
-    /// <summary>What it has done for that checkpoint.</summary>
+    /// <summary>The trainer's reports about the parts of that checkpoint.</summary>
     public ImmutableArray<PartReport> Parts { get; init; } = [];
 
-    /// <summary>Digests of its last audited states, the newest last.</summary>
+    /// <summary>Digests of the trainer's last audited states, newest last.</summary>
     public ImmutableArray<StateDigest> Digests { get; init; } = [];
 }
 
-/// <summary>What is to be stored next.</summary>
-/// <param name="World">Membership and the last committed checkpoint.</param>
-/// <param name="Reason">Why, for people.</param>
+/// <summary>A change that the caller must store.</summary>
+/// <param name="World">The new membership, with the step of the last committed checkpoint.</param>
+/// <param name="Reason">Why the change is made, as text for people.</param>
 public sealed record StageChange(WorldRecord World, string Reason)
 {
-    /// <summary>The checkpoint that is committed with it; null if none is.</summary>
+    /// <summary>The checkpoint that is committed with this change; null if there is none.</summary>
     public CheckpointManifest? Checkpoint { get; init; }
 
-    /// <summary>Whether the stage pauses, for the reason given, until a person resumes it.</summary>
+    /// <summary>Whether the stage pauses, for the given reason, until a person resumes it.</summary>
     public bool Pauses { get; init; }
 }
 
 /// <summary>Manages a stage.</summary>
-/// <param name="options">Times.</param>
-/// <param name="shards">Shards of a batch, V.</param>
-/// <param name="vectors">Names of the vectors of its state.</param>
-/// <param name="parts">Parts of a checkpoint.</param>
-/// <param name="record">What is stored.</param>
-/// <param name="started">When this manager started.</param>
+/// <param name="options">Timeouts and periods of the membership.</param>
+/// <param name="shards">Number of shards of a batch, V.</param>
+/// <param name="vectors">Names of the vectors of the stage's state.</param>
+/// <param name="parts">Number of parts of a checkpoint.</param>
+/// <param name="record">The stored membership.</param>
+/// <param name="started">The time at which this manager started, on its own clock.</param>
 public sealed class StageManager(
     WorldOptions options, int shards, ImmutableArray<string> vectors, int parts, WorldRecord record, TimeSpan started)
 {
@@ -69,15 +69,16 @@ public sealed class StageManager(
 
     private World? World => Record.World;
 
-    // All of the stored world: one that seems lost may only be unheard, and has a say until it is put out.
+    // All members of the stored world. A member that seems lost may only be unreachable, so it counts until it is
+    // removed.
     private IReadOnlyCollection<TrainerId> Members =>
         World is { } world ? [.. world.Members.Select(member => member.Id)] : [];
 
-    /// <summary>A trainer reports.</summary>
-    /// <param name="report">Its membership.</param>
-    /// <param name="state">Its state.</param>
+    /// <summary>Processes a trainer's report.</summary>
+    /// <param name="report">The part of the report about membership.</param>
+    /// <param name="state">The part of the report about the trainer's state.</param>
     /// <param name="now">The time, on the manager's clock.</param>
-    /// <returns>The answer, and what to do for the pending checkpoint.</returns>
+    /// <returns>The answer, and the trainer's tasks for the pending checkpoint.</returns>
     public (ManagerAnswer Answer, IReadOnlyList<PartTask> Tasks) Hear(
         TrainerReport report, StateReport state, TimeSpan now)
     {
@@ -94,10 +95,11 @@ public sealed class StageManager(
     }
 
     /// <summary>
-    /// What to store next, or null. The caller stores it and calls <see cref="Stored"/>; if another manager has stored
-    /// something, it starts again from what is stored.
+    /// Returns the next change to store; null if there is none. The caller stores the change and calls
+    /// <see cref="Stored"/>. If another manager has stored something else, the caller starts a new manager from the
+    /// stored state.
     /// </summary>
-    /// <param name="now">The time.</param>
+    /// <param name="now">The time, on the manager's clock.</param>
     public StageChange? Tick(TimeSpan now)
     {
         JudgeTrial();
@@ -107,7 +109,7 @@ public sealed class StageManager(
             return new StageChange(Record with { IsDoubted = false }, pause) { Pauses = true };
         }
 
-        string reason = _worlds.Reason(now) ?? "a later world was promised";
+        string reason = _worlds.Reason(now) ?? "a trainer has promised a later world";
         if (_worlds.Tick(now) is { } next)
         {
             return new StageChange(next, next.World!.Members.IsEmpty ? _worlds.ReturnReason ?? reason : reason);
@@ -116,7 +118,7 @@ public sealed class StageManager(
         return Commit(now);
     }
 
-    /// <summary>The change is stored.</summary>
+    /// <summary>Notifies the manager that a change is stored.</summary>
     public void Stored(StageChange change, TimeSpan now)
     {
         if (change.World.World?.Number != World?.Number)
@@ -145,7 +147,7 @@ public sealed class StageManager(
         HeldCheckpoint? holds = state.Holds is { } held && held.World > returned ? held : null;
         _holders[report.Id] = (holds, now);
 
-        // The oldest one first: its holders do not continue to a later one before it is committed.
+        // The oldest checkpoint is committed first: its holders keep no copy of a later one before that.
         HeldCheckpoint? oldest = Living(now).Select(one => one.Holds).OfType<HeldCheckpoint>().MinBy(one => one.Step);
         if (oldest?.Step != _pending?.Step)
         {
@@ -167,13 +169,13 @@ public sealed class StageManager(
             _trial?.Hear(report.Id, claim);
         }
 
-        // The first step after a return was verified whole, and all members got the same.
+        // All shards of the first step after the return were verified, and all members got the same results.
         if (World!.VerifiesAll && World.Members.Length > 1 && report.HasState && report.Position > World.FirstStep
             && _doubtedWorld != World.Number)
         {
             _doubtedWorld = World.Number;
-            _pause = "members had different states, and since they returned to the last checkpoint they compute the "
-                + "same: which of them was wrong cannot be found out";
+            _pause = "members had different states, but have computed the same results since they returned to the last "
+                + "checkpoint; it cannot be determined which of them was wrong";
         }
     }
 
@@ -206,15 +208,16 @@ public sealed class StageManager(
         string reason = $"the members' states differ at step {found.Step}";
         foreach (TrainerId wrong in found.Wrong)
         {
-            _worlds.PutOut(wrong, $"{wrong} had another state than the other members at step {found.Step}");
+            _worlds.PutOut(wrong, $"the state of {wrong} at step {found.Step} differed from the other members'");
         }
 
         string who = found.Wrong.IsEmpty
-            ? "" : $": {string.Join(", ", found.Wrong)} had another one than the others";
+            ? "" : $"; the state of {string.Join(", ", found.Wrong)} differs from the majority's";
         _worlds.ReturnAll(reason + who, isDoubted: found.Wrong.IsEmpty);
     }
 
-    // Parts of a checkpoint that differ although the states do not: a copy was damaged, or the records of steps were.
+    // Digests of a checkpoint's parts may differ although the digests of the states agree: a copy of the state was
+    // damaged, or the step records were.
     private StateDifference? Difference() =>
         _audit.Find(Members) ?? (_pending?.Disagreement() is null ? null : new StateDifference(_pending.Step, []));
 

@@ -6,9 +6,9 @@
 //   24  world, int32               40  number of indices, int32
 //   48  number of claims, int32    44  number of samples left out, int32
 //
-// Then come the indices of the samples, int32 each, the claims, and the samples left out: the sample, int32, the bytes
-// of its column and of its value, uint16 each, and both in UTF-8. A claim is the shard, int32, the sum of losses and
-// the squared norm, float64, and the checksum, uint64.
+// Then follow the indices of the samples (int32 each), the claims, and the samples left out. A claim is the shard
+// (int32), the sum of losses and the squared norm (float64 each), and the checksum (uint64). A sample left out is its
+// index (int32), the lengths in bytes of its column name and of its value (uint16 each), and both texts in UTF-8.
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
@@ -36,7 +36,7 @@ internal static class BatchSumsCodec
         + sums.LeftOut.Sum(
             bad => LeftOutBytes + s_text.GetByteCount(bad.Column) + s_text.GetByteCount(bad.Value));
 
-    /// <summary>What is wrong with the sums in a run with these limits; null if nothing is.</summary>
+    /// <summary>Returns what is wrong with the sums, given the run's limits; null if they are valid.</summary>
     public static string? Fault(BatchSums sums, FrameLimits limits) =>
         Outside("samples", sums.Samples, limits)
         ?? Outside("samples whose loss is not finite", sums.NotFinite, limits)
@@ -45,13 +45,13 @@ internal static class BatchSumsCodec
         ?? (sums.Claims.Length > limits.Shards
             ? $"The sums have claims about {sums.Claims.Length} shards; a batch has {limits.Shards}." : null)
         ?? sums.Claims.Select(claim => Fault(claim, limits)).FirstOrDefault(fault => fault is not null)
-        ?? (sums.World < 0 ? $"The sums are of world {sums.World}; worlds have positive numbers." : null)
+        ?? (sums.World < 0 ? $"The sums belong to world {sums.World}; the number must not be negative." : null)
         ?? (sums.Largest is { Sample: < 0 } largest ? Negative(largest.Sample) : null)
         ?? (sums.SampleIds.AsSpan().IndexOfAnyInRange(int.MinValue, -1) is >= 0 and var at
             ? Negative(sums.SampleIds[at]) : null)
         ?? sums.LeftOut.Select(bad => Fault(bad)).FirstOrDefault(fault => fault is not null);
 
-    /// <summary>Writes sums that have no fault.</summary>
+    /// <summary>Writes valid sums.</summary>
     public static void Write(BatchSums sums, Span<byte> to)
     {
         BinaryPrimitives.WriteDoubleLittleEndian(to, sums.LossSum);
@@ -83,10 +83,10 @@ internal static class BatchSumsCodec
         }
     }
 
-    /// <summary>What is wrong with a claim in a run with these limits; null if nothing is.</summary>
+    /// <summary>Returns what is wrong with a claim, given the run's limits; null if it is valid.</summary>
     public static string? Fault(ShardClaim claim, FrameLimits limits) =>
         claim.Shard >= 0 && claim.Shard < limits.Shards ? null
-        : $"A claim is about shard {claim.Shard}; shards are 0..{limits.Shards - 1}.";
+        : $"A claim is about shard {claim.Shard}; it must be in 0..{limits.Shards - 1}.";
 
     /// <summary>Writes a claim.</summary>
     public static void Write(ShardClaim claim, Span<byte> to)
@@ -98,7 +98,7 @@ internal static class BatchSumsCodec
     }
 
     /// <summary>Reads a claim.</summary>
-    /// <exception cref="InvalidFrameException">It is about no shard of this run.</exception>
+    /// <exception cref="InvalidFrameException">The claim's shard does not exist in this run.</exception>
     public static ShardClaim ReadClaim(ReadOnlySpan<byte> from, FrameLimits limits)
     {
         var claim = new ShardClaim(
@@ -107,8 +107,8 @@ internal static class BatchSumsCodec
         return Fault(claim, limits) is { } fault ? throw new InvalidFrameException(fault) : claim;
     }
 
-    /// <summary>Reads sums that take all of the bytes, at least <see cref="BytesMin"/>.</summary>
-    /// <exception cref="InvalidFrameException">They are not sums of a batch of this run.</exception>
+    /// <summary>Reads sums that occupy all of the given bytes, which are at least <see cref="BytesMin"/>.</summary>
+    /// <exception cref="InvalidFrameException">The bytes are not valid sums of a batch of this run.</exception>
     public static BatchSums Read(ReadOnlySpan<byte> from, FrameLimits limits)
     {
         int ids = BinaryPrimitives.ReadInt32LittleEndian(from[40..]);
@@ -116,10 +116,10 @@ internal static class BatchSumsCodec
         int claims = BinaryPrimitives.ReadInt32LittleEndian(from[48..]);
         if (BinaryPrimitives.ReadInt32LittleEndian(from[28..]) is not (0 or 1) and var largest)
         {
-            throw new InvalidFrameException($"The sums have {largest} largest losses; there is one, or none.");
+            throw new InvalidFrameException($"The sums have {largest} largest losses; they must have 0 or 1.");
         }
 
-        // Nothing is allocated for more than the bytes that are there.
+        // The counts are checked against the bytes that have arrived before anything is allocated.
         ReadOnlySpan<byte> rest = from[BytesMin..];
         if ((Outside("indices of samples", ids, limits) ?? Outside("samples left out", leftOut, limits)) is { } fault)
         {
@@ -208,7 +208,7 @@ internal static class BatchSumsCodec
             ? $"Sample {bad.Sample} was left out with a column or value of more than {FrameLimits.TextBytesMax} bytes."
         : null;
 
-    private static string Negative(int sample) => $"A sample has index {sample}; indices are not negative.";
+    private static string Negative(int sample) => $"A sample has index {sample}; an index must not be negative.";
 
     private static string? Outside(string what, long count, FrameLimits limits) =>
         count >= 0 && count <= limits.Samples ? null

@@ -1,15 +1,15 @@
-// CRC-32C, the checksum of frames: it notices every single flipped bit. It does not prevent forgery.
+// CRC-32C, the checksum of frames. It detects every flip of a single bit, but it does not prevent forgery.
 using System.Buffers.Binary;
 using System.Numerics;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>CRC-32C (Castagnoli), by the processor's instruction.</summary>
+/// <summary>CRC-32C (Castagnoli), computed with the processor's own instruction.</summary>
 internal static class Crc32C
 {
-    /// <summary>The checksum of bytes that follow others.</summary>
-    /// <param name="crc">Checksum of the bytes before; 0 if there are none.</param>
-    /// <param name="bytes">The bytes.</param>
+    /// <summary>Extends a checksum by further bytes.</summary>
+    /// <param name="crc">Checksum of the bytes so far; 0 if there are none.</param>
+    /// <param name="bytes">The further bytes.</param>
     public static uint Append(uint crc, ReadOnlySpan<byte> bytes)
     {
         crc = ~crc;

@@ -1,10 +1,10 @@
-// Numbers as bytes, so that they are sent from and received into the memory where they are used.
+// A view of numbers as bytes, so that they are sent from, and received into, the memory in which they are used.
 using System.Buffers;
 using System.Runtime.InteropServices;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Float32 numbers as their little-endian bytes, without a copy. At most 2^29 - 1 numbers.</summary>
+/// <summary>A view of float32 numbers as little-endian bytes, without a copy. At most 2^29 - 1 numbers.</summary>
 internal sealed class FloatBytes(Memory<float> floats) : MemoryManager<byte>
 {
     /// <inheritdoc/>

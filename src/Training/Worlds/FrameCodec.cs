@@ -1,20 +1,20 @@
-// The binary form of the frames that trainers send each other: a header (FrameHeader), what a batch sums up beside its
-// gradient (BatchSumsCodec), and the numbers as they are in memory.
+// The binary form of the frames that trainers send each other: a header (FrameHeader), the sums of a batch besides its
+// gradient (BatchSumsCodec), and the gradient's numbers as they are in memory.
 using System.Buffers.Binary;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Says that the sender lives, when it has nothing else to say.</summary>
+/// <summary>Shows that the sender is alive when it has nothing else to send.</summary>
 public sealed record HeartbeatFrame() : Frame(0);
 
-/// <summary>Encodes frames of a run. It is immutable.</summary>
+/// <summary>Encodes the frames of a run. It is immutable.</summary>
 /// <remarks>A state is too large for one frame; <see cref="StateSender"/> encodes it.</remarks>
 public sealed class FrameCodec
 {
-    /// <summary>Bytes of a frame that <see cref="FrameDecoder.Begin"/> takes.</summary>
+    /// <summary>Length of a frame's header in bytes, as <see cref="FrameDecoder.Begin"/> expects it.</summary>
     public const int HeaderBytes = FrameHeader.Bytes;
 
-    /// <summary>A codec.</summary>
+    /// <summary>Creates a codec for a run.</summary>
     /// <param name="limits">Limits of the run.</param>
     /// <exception cref="ArgumentOutOfRangeException">The limits are impossible.</exception>
     public FrameCodec(FrameLimits limits)
@@ -33,7 +33,7 @@ public sealed class FrameCodec
     /// <summary>
     /// Encodes a frame. The numbers are not copied: they must not change until the last piece is sent.
     /// </summary>
-    /// <exception cref="ArgumentException">The frame is outside of the limits, or is a state.</exception>
+    /// <exception cref="ArgumentException">The frame exceeds the run's limits, or contains a state.</exception>
     public FrameEncoding Encode(Frame frame) => frame switch
     {
         HeartbeatFrame => Bare(FrameKind.Heartbeat, frame, 0),
@@ -74,7 +74,8 @@ public sealed class FrameCodec
         if ((slice == 0) != (value.Sums is not null))
         {
             throw new ArgumentException(
-                $"Slice {slice} has {(value.Sums is null ? "no sums" : "sums")}; slice 0 has them, and it alone.",
+                $"Slice {slice} has {(value.Sums is null ? "no sums" : "sums")}; slice 0 must have sums, and others "
+                + "must not.",
                 nameof(value));
         }
 
@@ -102,7 +103,8 @@ public sealed class FrameCodec
 /// <summary>An encoded frame, to be sent piece by piece.</summary>
 public sealed class FrameEncoding
 {
-    // Small enough to be still in the processor's cache when it is sent after its checksum was formed.
+    // Numbers per piece: few enough for a piece to be still in the processor's cache when it is sent, right after its
+    // checksum was computed.
     private const int PieceNumbers = 1 << 18;
 
     private readonly byte[] _head;
@@ -121,10 +123,10 @@ public sealed class FrameEncoding
         Bytes = FrameHeader.Bytes + (_hasPayload ? header.PayloadBytes + FrameHeader.ChecksumBytes : 0);
     }
 
-    /// <summary>Bytes of all pieces.</summary>
+    /// <summary>Total length of all pieces in bytes.</summary>
     public long Bytes { get; }
 
-    /// <summary>The next piece; false after the last one.</summary>
+    /// <summary>Returns the next piece; false after the last one.</summary>
     public bool TryNext(out ReadOnlyMemory<byte> piece)
     {
         piece = default;

@@ -11,17 +11,17 @@ public sealed class FrameDecoder(FrameCodec codec)
 
     internal FrameLimits Limits => codec.Limits;
 
-    /// <summary>Begins a frame.</summary>
-    /// <param name="header">Its first <see cref="FrameCodec.HeaderBytes"/> bytes.</param>
-    /// <returns>What follows of it, to be filled.</returns>
-    /// <exception cref="InvalidFrameException">It is not a frame that this run can have.</exception>
+    /// <summary>Begins to decode a frame.</summary>
+    /// <param name="header">The first <see cref="FrameCodec.HeaderBytes"/> bytes of the frame.</param>
+    /// <returns>The rest of the frame, which the caller fills with the bytes that follow.</returns>
+    /// <exception cref="InvalidFrameException">The header is not that of a valid frame of this run.</exception>
     public FrameBody Begin(ReadOnlySpan<byte> header)
     {
         FrameHeader read = FrameHeader.Read(header, codec.Limits, out uint checksum);
         return new FrameBody(this, read, checksum);
     }
 
-    // Chunks share one buffer: they are copied into their state at once.
+    // All chunks use one buffer, because each chunk is copied into its state as soon as it has arrived.
     internal byte[] ChunkBuffer()
     {
         if (_chunk.Length == 0)
@@ -33,7 +33,7 @@ public sealed class FrameDecoder(FrameCodec codec)
     }
 }
 
-/// <summary>The rest of a frame after its header. Memory for it is allocated with the first window.</summary>
+/// <summary>The rest of a frame after its header. Its memory is allocated when the first window is requested.</summary>
 public sealed class FrameBody
 {
     private const int WindowNumbers = 1 << 18;
@@ -55,16 +55,16 @@ public sealed class FrameBody
         Bytes = header.PayloadBytes == 0 ? 0 : header.PayloadBytes + FrameHeader.ChecksumBytes;
     }
 
-    /// <summary>Bytes that follow the header.</summary>
+    /// <summary>Number of bytes that follow the header.</summary>
     public long Bytes { get; }
 
-    /// <summary>Whether it is a chunk of a state, which needs no memory of its own.</summary>
+    /// <summary>Whether the frame is a chunk of a state, which needs no memory of its own.</summary>
     public bool IsChunk => _header.Kind == FrameKind.StateChunk;
 
-    /// <summary>Whether all of it is there.</summary>
+    /// <summary>Whether all bytes of the frame have arrived.</summary>
     public bool IsWhole => _filled == Bytes;
 
-    /// <summary>Where the next bytes of the connection go; empty once it is whole.</summary>
+    /// <summary>The memory for the connection's next bytes; empty once all bytes of the frame have arrived.</summary>
     public Memory<byte> Window()
     {
         if (_filled == 0 && Bytes > 0)
@@ -81,8 +81,8 @@ public sealed class FrameBody
             : _checksum.AsMemory((int)inChecksum);
     }
 
-    /// <summary>The first bytes of the window are there.</summary>
-    /// <param name="bytes">How many.</param>
+    /// <summary>Records that bytes were read into the beginning of the window.</summary>
+    /// <param name="bytes">Number of bytes read.</param>
     public void Advance(int bytes)
     {
         if (_filled < _header.PayloadBytes)
@@ -94,20 +94,25 @@ public sealed class FrameBody
         _window = default;
     }
 
-    /// <summary>The frame, once it is whole. A chunk of a state is valid until the next frame begins.</summary>
-    /// <exception cref="InvalidFrameException">It was damaged, or is not one that this run can have.</exception>
+    /// <summary>
+    /// Returns the decoded frame; all of its bytes must have arrived. A chunk of a state is valid until the next frame
+    /// begins.
+    /// </summary>
+    /// <exception cref="InvalidFrameException">
+    /// The frame was damaged in transit, or is not valid in this run.
+    /// </exception>
     public Frame ToFrame()
     {
         if (!IsWhole)
         {
-            throw new InvalidOperationException($"{_filled} bytes of {Bytes} are there.");
+            throw new InvalidOperationException($"Only {_filled} of the frame's {Bytes} bytes have arrived.");
         }
 
         uint claimed = BinaryPrimitives.ReadUInt32LittleEndian(_checksum);
         if (Bytes > 0 && claimed != _actual)
         {
             throw new InvalidFrameException(
-                $"The payload's checksum is {claimed:x8}, but its bytes give {_actual:x8}: it was damaged on its way.");
+                $"The payload's checksum is {claimed:x8}, but its bytes give {_actual:x8}: it was damaged in transit.");
         }
 
         FrameHeader header = _header;

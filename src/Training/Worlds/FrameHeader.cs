@@ -1,5 +1,5 @@
-// The first bytes of a frame. They say how much follows, and are checked by themselves before anything is allocated for
-// it. All numbers are little-endian:
+// The header of a frame. It says how many bytes follow, and it has a checksum of its own, so that it is checked before
+// anything is allocated for the payload. All numbers are little-endian:
 //
 //    0  "ATLF"          16  slices, int32          40  bytes of the payload, int64
 //    4  version, byte   20  level of the node,     48  CRC-32C of bytes 0..47
@@ -9,13 +9,13 @@
 //   12  slice, int32    28  numbers, int32
 //                       32  step, int64
 //
-// A payload, if there is one, is followed by its CRC-32C, which continues the header's: the payload of another header
-// is refused.
+// A payload, if there is one, is followed by its CRC-32C, which continues the header's checksum. A payload that belongs
+// to another header is therefore refused.
 using System.Buffers.Binary;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>What a frame is on the wire. The numbers are part of the format.</summary>
+/// <summary>The kind of a frame on the wire. The numbers are part of the format.</summary>
 internal enum FrameKind : byte
 {
     None = 0,
@@ -31,15 +31,15 @@ internal enum FrameKind : byte
     Verified = 10,
 }
 
-/// <summary>A header. Fields that a kind has no use for are 0.</summary>
-/// <param name="Kind">What it is.</param>
-/// <param name="World">The world; 0 for heartbeats.</param>
+/// <summary>The header of a frame. Fields that a kind does not use are 0.</summary>
+/// <param name="Kind">The kind of the frame.</param>
+/// <param name="World">Number of the world; 0 for heartbeats.</param>
 /// <param name="Step">The step.</param>
-/// <param name="Slice">The slice, or the part of a state.</param>
-/// <param name="Slices">Slices of the step, or parts of the state.</param>
-/// <param name="Node">The node.</param>
-/// <param name="Values">Float32 numbers at the end of the payload.</param>
-/// <param name="PayloadBytes">Bytes of the payload, without its checksum.</param>
+/// <param name="Slice">Index of the slice, or of the part of a state.</param>
+/// <param name="Slices">Number of slices of the step, or of parts of the state.</param>
+/// <param name="Node">The node of the reduction tree.</param>
+/// <param name="Values">Number of float32 values at the end of the payload.</param>
+/// <param name="PayloadBytes">Length of the payload in bytes, without its checksum.</param>
 internal readonly record struct FrameHeader(
     FrameKind Kind, int World, long Step, int Slice, int Slices, TreeNode Node, int Values, long PayloadBytes)
 {
@@ -51,8 +51,8 @@ internal readonly record struct FrameHeader(
 
     private static ReadOnlySpan<byte> Magic => "ATLF"u8;
 
-    /// <summary>Writes it to the first <see cref="Bytes"/> bytes.</summary>
-    /// <returns>Its checksum, with which the payload's begins.</returns>
+    /// <summary>Writes the header to the first <see cref="Bytes"/> bytes.</summary>
+    /// <returns>The header's checksum, which the payload's checksum continues.</returns>
     public uint Write(Span<byte> to)
     {
         Magic.CopyTo(to);
@@ -70,8 +70,8 @@ internal readonly record struct FrameHeader(
         return checksum;
     }
 
-    /// <summary>Reads a header, and checks it against the limits of the run.</summary>
-    /// <exception cref="InvalidFrameException">It is not a header, or not one that this run can have.</exception>
+    /// <summary>Reads a header and checks it against the run's limits.</summary>
+    /// <exception cref="InvalidFrameException">The bytes are not a header that is valid in this run.</exception>
     public static FrameHeader Read(ReadOnlySpan<byte> from, FrameLimits limits, out uint checksum)
     {
         checksum = BinaryPrimitives.ReadUInt32LittleEndian(from[ChecksumAt..]);
@@ -84,14 +84,14 @@ internal readonly record struct FrameHeader(
         if (from[4] != Version)
         {
             throw new InvalidFrameException(
-                $"The frame is of version {from[4]}; this trainer speaks version {Version}. All trainers of a stage "
-                + "must be of one release.");
+                $"The frame has version {from[4]}; this trainer uses version {Version}. All trainers of a stage must "
+                + "run the same release.");
         }
 
         if (Crc32C.Append(0, from[..ChecksumAt]) is var actual && actual != checksum)
         {
             throw new InvalidFrameException(
-                $"The header's checksum is {checksum:x8}, but its bytes give {actual:x8}: it was damaged on its way.");
+                $"The header's checksum is {checksum:x8}, but its bytes give {actual:x8}: it was damaged in transit.");
         }
 
         var header = new FrameHeader(
@@ -104,7 +104,7 @@ internal readonly record struct FrameHeader(
         return header.Fault(limits) is { } fault ? throw new InvalidFrameException(fault) : header;
     }
 
-    /// <summary>What is wrong with it in a run with these limits; null if nothing is.</summary>
+    /// <summary>Returns what is wrong with the header, given the run's limits; null if it is valid.</summary>
     public string? Fault(FrameLimits limits)
     {
         bool isPart = Kind is FrameKind.Copy or FrameKind.NoState or FrameKind.StateChunk;
@@ -114,7 +114,7 @@ internal readonly record struct FrameHeader(
         int slicesMax = isPart ? StateParts.Max : limits.Shards, slices = hasSlices ? Slices : limits.Shards;
         (long least, long most) = PayloadRange(limits);
         return Kind is < FrameKind.Heartbeat or > FrameKind.Verified
-            ? $"The frame is of kind {(byte)Kind}; kinds are {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verified}."
+            ? $"The frame has kind {(byte)Kind}; it must be in {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verified}."
             : Outside("world", World, isHeartbeat ? 0 : 1, isHeartbeat ? 0 : int.MaxValue)
             ?? Outside("step", Step, 0, isHeartbeat || Kind == FrameKind.Follow ? 0 : long.MaxValue)
             ?? Outside("number of slices", Slices, hasSlices ? 1 : 0, hasSlices ? slicesMax : 0)

@@ -1,26 +1,32 @@
-// The largest frames of a run. A decoder refuses larger ones before it allocates anything for them.
+// The maximum sizes of a run's frames. A decoder refuses a larger frame before it allocates anything for it.
 namespace Atelier.Training.Worlds;
 
-/// <summary>What a run's parameters say about its frames.</summary>
+/// <summary>The limits of a run's frames, which follow from the run's parameters.</summary>
 public sealed record FrameLimits
 {
-    /// <summary>Most bytes of a text in UTF-8: the column of a sample that was left out, and its value.</summary>
+    /// <summary>
+    /// Maximum length in UTF-8 bytes of the column name and of the value of a sample that was left out.
+    /// </summary>
     public const int TextBytesMax = 256;
 
-    /// <summary>Parameters of the network: the most numbers in a slice.</summary>
+    /// <summary>Number of parameters of the network, which is also the maximum number of values in a slice.</summary>
     public required int Parameters { get; init; }
 
-    /// <summary>Shards of a batch, V: also the most members of a world, and the most slices.</summary>
+    /// <summary>
+    /// Number of shards of a batch, V, which is also the maximum number of members of a world and of slices.
+    /// </summary>
     public required int Shards { get; init; }
 
-    /// <summary>Samples of a batch: the most that can be in its sums, or left out of them.</summary>
+    /// <summary>
+    /// Number of samples of a batch, which is the maximum number of samples in the sums and of samples left out.
+    /// </summary>
     public required int Samples { get; init; }
 
-    /// <summary>The most bytes in a copy of a trainer's state.</summary>
+    /// <summary>Maximum length of a copy of a trainer's state in bytes.</summary>
     public required long StateBytes { get; init; }
 
-    /// <summary>The same limits.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">One of them is impossible.</exception>
+    /// <summary>Returns these limits after checking them.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">One of the limits is impossible.</exception>
     public FrameLimits Checked()
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(Parameters, 1);

@@ -1,63 +1,67 @@
-// What trainers of a stage send each other. Every frame names its world; a trainer takes frames of its own world only.
+// The messages that trainers of a stage send each other. Every frame has the number of its world, and a trainer
+// processes only frames of its own world.
 namespace Atelier.Training.Worlds;
 
 /// <summary>A message between trainers.</summary>
-/// <param name="World">Number of the world that it belongs to.</param>
+/// <param name="World">Number of the world to which the frame belongs.</param>
 public abstract record Frame(int World);
 
-/// <summary>A node of the reduction tree of one slice, for the owner of the slice.</summary>
-/// <param name="World">The world.</param>
+/// <summary>A partial sum of one slice, from a member to the owner of the slice.</summary>
+/// <param name="World">Number of the world.</param>
 /// <param name="Step">The step.</param>
-/// <param name="Slice">The slice: the index of the member that owns it.</param>
-/// <param name="Node">The node: which shards are in the sum.</param>
-/// <param name="Value">The sum.</param>
-/// <typeparam name="T">The values of a slice.</typeparam>
+/// <param name="Slice">Index of the slice, which is also the index of the member that owns it.</param>
+/// <param name="Node">The node of the reduction tree, which says which shards are in the sum.</param>
+/// <param name="Value">The partial sum.</param>
+/// <typeparam name="T">Type of a slice's values.</typeparam>
 public sealed record PartialFrame<T>(int World, long Step, int Slice, TreeNode Node, T Value) : Frame(World);
 
-/// <summary>The sum of all shards of one slice, from its owner to all who follow.</summary>
-/// <param name="World">The world.</param>
+/// <summary>The sum of one slice over all shards, from its owner to all members and spectators.</summary>
+/// <param name="World">Number of the world.</param>
 /// <param name="Step">The step.</param>
-/// <param name="Slice">The slice.</param>
-/// <param name="Slices">Number of slices of this step; an earlier world may have cut it differently.</param>
+/// <param name="Slice">Index of the slice.</param>
+/// <param name="Slices">Number of slices of this step; an earlier world may have cut the step differently.</param>
 /// <param name="Value">The total.</param>
-/// <typeparam name="T">The values of a slice.</typeparam>
+/// <typeparam name="T">Type of a slice's values.</typeparam>
 public sealed record TotalFrame<T>(int World, long Step, int Slice, int Slices, T Value) : Frame(World);
 
-/// <summary>Asks for the totals of the step before the world's first one, which the sender lacks.</summary>
-/// <param name="World">The world.</param>
+/// <summary>Requests the totals of the step before the world's first one, which the sender lacks.</summary>
+/// <param name="World">Number of the world.</param>
 /// <param name="Step">The step.</param>
 public sealed record CatchUpFrame(int World, long Step) : Frame(World);
 
-/// <summary>Asks an owner for the totals of its slice from now on.</summary>
-/// <param name="World">The world.</param>
+/// <summary>Asks the owner of a slice to send its totals to the sender from now on.</summary>
+/// <param name="World">Number of the world.</param>
 public sealed record FollowFrame(int World) : Frame(World);
 
-/// <summary>Tells a spectator the first step whose total of a slice it will receive.</summary>
-/// <param name="World">The world.</param>
-/// <param name="Slice">The slice.</param>
+/// <summary>Notifies a spectator of the first step whose total of a slice it will receive.</summary>
+/// <param name="World">Number of the world.</param>
+/// <param name="Slice">Index of the slice.</param>
 /// <param name="FromStep">The first step.</param>
 public sealed record FollowedFrame(int World, int Slice, long FromStep) : Frame(World);
 
-/// <summary>Asks a member for a part of a copy of its state as it is before a step.</summary>
-/// <param name="World">The world.</param>
+/// <summary>Requests one part of a copy of a member's state as it is before a step.</summary>
+/// <param name="World">Number of the world.</param>
 /// <param name="Step">The step.</param>
-/// <param name="Part">The part.</param>
+/// <param name="Part">Index of the part.</param>
 /// <param name="Parts">Number of parts into which the copy is cut.</param>
 public sealed record CopyFrame(int World, long Step, int Part, int Parts) : Frame(World);
 
-/// <summary>A part of a copy of a member's state.</summary>
-/// <param name="World">The world.</param>
-/// <param name="Step">Steps that are in it.</param>
-/// <param name="Part">The part.</param>
+/// <summary>One part of a copy of a member's state, in answer to <see cref="CopyFrame"/>.</summary>
+/// <param name="World">Number of the world.</param>
+/// <param name="Step">Number of steps that the state includes.</param>
+/// <param name="Part">Index of the part.</param>
 /// <param name="Parts">Number of parts.</param>
-/// <param name="State">The part; null if the member is past that step: the spectator asks for a later one.</param>
+/// <param name="State">
+/// Content of the part; null if the member is past that step, so that the spectator must request the state of a later
+/// one.
+/// </param>
 public sealed record StateFrame(int World, long Step, int Part, int Parts, object? State) : Frame(World);
 
 /// <summary>
-/// What the verifier of a shard computed for it, to all who follow: the step is applied only if the claim in its totals
-/// is the same.
+/// The result of a shard's verifier, from the verifier to all members and spectators. They apply the step only if the
+/// claim in its totals is equal to this one.
 /// </summary>
-/// <param name="World">The world.</param>
+/// <param name="World">Number of the world.</param>
 /// <param name="Step">The step.</param>
 /// <param name="Claim">The verifier's claim.</param>
 public sealed record VerifiedFrame(int World, long Step, ShardClaim Claim) : Frame(World);

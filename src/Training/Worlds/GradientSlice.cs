@@ -1,4 +1,5 @@
-// A slice of a gradient sum as trainers exchange it: the numbers, and with the first slice what else a batch sums up.
+// A slice of a gradient sum as trainers exchange it: the numbers and, in the first slice only, the other sums of the
+// batch.
 using System.Numerics;
 using System.Runtime.InteropServices;
 
@@ -6,20 +7,23 @@ namespace Atelier.Training.Worlds;
 
 /// <summary>One slice of a sum over samples.</summary>
 /// <param name="Values">Sums of the gradients, float32, one for each parameter of the slice.</param>
-/// <param name="Sums">Everything else that is summed over the same samples: in slice 0 only, null in others.</param>
+/// <param name="Sums">The other sums over the same samples; null except in slice 0.</param>
 public sealed record GradientSlice(Memory<float> Values, BatchSums? Sums)
 {
     /// <summary>
-    /// Adds two sums in the memory of <paramref name="left"/>, element by element in float32; both are consumed.
+    /// Adds two slices element by element in float32, in the memory of <paramref name="left"/>. Neither argument may be
+    /// used afterwards.
     /// </summary>
-    /// <exception cref="ArgumentException">They differ in length, or one of them has no sums.</exception>
+    /// <exception cref="ArgumentException">
+    /// The slices differ in length, or only one of them has the other sums.
+    /// </exception>
     public static GradientSlice Merge(GradientSlice left, GradientSlice right)
     {
         if (left.Values.Length != right.Values.Length || (left.Sums is null) != (right.Sums is null))
         {
             throw new ArgumentException(
                 $"A slice of {left.Values.Length} numbers {With(left)} and one of {right.Values.Length} {With(right)} "
-                + "are not of one slice.",
+                + "cannot be added.",
                 nameof(right));
         }
 

@@ -1,35 +1,35 @@
-// Copies of a trainer's state on the host, which are sent to newcomers in chunks.
+// Copies of a trainer's state in the host's memory, which are sent to newcomers in chunks.
 namespace Atelier.Training.Worlds;
 
 /// <summary>A copy of a trainer's state. It does not change; disposing it frees its memory.</summary>
 public interface IStateCopy : IDisposable
 {
-    /// <summary>Its length in bytes, at least 1.</summary>
+    /// <summary>Length of the copy in bytes, at least 1.</summary>
     long Length { get; }
 
-    /// <summary>Reads a part of it. Reading is not concurrent.</summary>
+    /// <summary>Reads a part of the copy. Calls must not be concurrent.</summary>
     /// <param name="offset">Offset of the part's first byte.</param>
-    /// <param name="destination">Is filled.</param>
+    /// <param name="destination">Filled with the part's bytes.</param>
     /// <exception cref="ArgumentOutOfRangeException">The part is not inside the copy.</exception>
     void Read(long offset, Span<byte> destination);
 }
 
-/// <summary>A copy of a state that was received.</summary>
+/// <summary>A copy of a state that is received from a peer.</summary>
 public sealed class StateBytes : IStateCopy
 {
-    /// <summary>Bytes of each segment but the last one.</summary>
+    /// <summary>Length of each segment except the last one, in bytes.</summary>
     public const int SegmentBytes = 16 << 20;
 
     private readonly List<byte[]> _segments = [];
 
-    /// <summary>Begins an empty copy.</summary>
-    /// <param name="length">Its length in bytes once it is whole.</param>
+    /// <summary>Creates an empty copy.</summary>
+    /// <param name="length">Length in bytes of the complete copy.</param>
     internal StateBytes(long length) => Length = length;
 
     /// <inheritdoc/>
     public long Length { get; }
 
-    /// <summary>Bytes that are there: the first ones.</summary>
+    /// <summary>Number of bytes received so far, from the beginning of the copy.</summary>
     internal long Received { get; private set; }
 
     /// <inheritdoc/>
@@ -38,7 +38,8 @@ public sealed class StateBytes : IStateCopy
         if (offset < 0 || offset > Received - destination.Length)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(offset), offset, $"{destination.Length} bytes from there are not inside {Received} bytes.");
+                nameof(offset), offset,
+                $"A range of {destination.Length} bytes at this offset is not within the {Received} bytes received.");
         }
 
         while (destination.Length > 0)

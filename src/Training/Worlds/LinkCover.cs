@@ -1,18 +1,18 @@
-// Which trainers leave a world whose members cannot all reach each other: the fewest, so that every link between those
-// that stay works.
+// The choice of the trainers that leave a world whose members cannot all reach each other. As few as possible leave, so
+// that every link between the remaining members works.
 namespace Atelier.Training.Worlds;
 
-/// <summary>A smallest set of trainers that takes part in every broken link (a vertex cover).</summary>
+/// <summary>Finds a smallest set of trainers that contains one end of every broken link (a vertex cover).</summary>
 public static class LinkCover
 {
-    // Beyond this many trainers with broken links the search for the smallest set gives way to a good one.
+    // If more trainers than this have broken links, a greedy search replaces the exact one.
     private const int ExactMax = 20;
 
     /// <summary>
-    /// The trainers to remove. Among the smallest sets, the one with the lowest total speed; remaining ties are broken
-    /// by identity, so that all who compute it agree.
+    /// Returns the trainers to remove. Among the smallest sets, the one with the lowest total speed is chosen;
+    /// remaining ties are broken by identity, so that all processes that compute the set agree.
     /// </summary>
-    /// <param name="broken">Pairs that do not reach each other.</param>
+    /// <param name="broken">Pairs of trainers that cannot reach each other.</param>
     /// <param name="speed">Speed of a trainer.</param>
     public static IReadOnlySet<TrainerId> Of(
         IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
@@ -33,7 +33,7 @@ public static class LinkCover
         Choose(0, 0);
         return [.. trainers.Where((_, i) => (best.Set >> i & 1) != 0)];
 
-        // One end of the first link that is still broken must go.
+        // One end of the first link that is not covered yet must be in the set.
         void Choose(int link, int set)
         {
             while (link < links.Length && (links[link] & set) != 0)

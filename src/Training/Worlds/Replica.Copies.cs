@@ -1,4 +1,4 @@
-// The part of a replica that gives and takes copies of the state.
+// The part of a replica that sends copies of the state to spectators, and receives one as a spectator.
 namespace Atelier.Training.Worlds;
 
 public sealed partial class Replica<T>
@@ -14,7 +14,8 @@ public sealed partial class Replica<T>
         _copies.RemoveAll(one => one.Ask.Step <= Position);
     }
 
-    // All owners send their totals from some step on: the copy must be of that step or a later one.
+    // Each owner sends its totals only from some step on. All totals will arrive from the latest of these steps on, so
+    // the copy must be of that step or a later one.
     private void BeginCopy()
     {
         long firstTotal = _followed.Values.Max();
@@ -47,7 +48,7 @@ public sealed partial class Replica<T>
     {
         if (state.State is not { } part)
         {
-            BeginCopy(); // The member is past that step.
+            BeginCopy(); // The member is already past that step.
             return;
         }
 

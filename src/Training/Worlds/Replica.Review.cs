@@ -1,33 +1,33 @@
-// The part of a replica that has shards verified before a step is applied. The member after a shard's owner computes it
-// again and tells all who follow what it got. Where the two differ nobody applies the step: the manager is told, and
-// asks all members to compute the shard.
+// The part of a replica that has shards verified before a step is applied. The member after a shard's owner computes
+// the shard again and sends its result to all members and spectators. If the two results differ, no trainer applies the
+// step; the dispute is reported to the manager, which asks all members to compute the shard.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
 public sealed partial class Replica<T>
 {
-    // Claims of verifiers that are kept for steps whose totals are not there yet.
+    // Maximum number of verifiers' claims that are kept for steps whose totals have not arrived yet.
     private const int VerifiedMax = 1 << 12;
 
     private readonly Dictionary<(long Step, int Shard), ShardClaim> _verified = [];
     private Review? _review;
     private TrialRequest? _asked;
 
-    /// <summary>The shard of the next step about which two members disagree; null if none.</summary>
+    /// <summary>The shard of the next step about which two members disagree; null if there is none.</summary>
     public ShardDispute? Dispute { get; private set; }
 
-    /// <summary>What it computed for the last trial in this world; null before.</summary>
+    /// <summary>The trainer's result for the last trial in this world; null before the first trial.</summary>
     public TrialClaim? Trial { get; private set; }
 
-    // Totals that wait for the claims of verifiers.
+    // A step's totals, which wait for the verifiers' claims.
     private sealed record Review(ImmutableArray<T> Totals, ImmutableArray<ShardClaim> Suspects);
 
-    /// <summary>A shard is computed that <see cref="IReplicaHost{T}.Verify"/> asked for.</summary>
-    /// <param name="world">The world, as it was given.</param>
+    /// <summary>Processes the result of a shard that <see cref="IReplicaHost{T}.Verify"/> requested.</summary>
+    /// <param name="world">Number of the world, as it was passed to the host.</param>
     /// <param name="step">The step.</param>
-    /// <param name="claim">What it got.</param>
-    /// <param name="isTrial">Whether it was for a trial.</param>
+    /// <param name="claim">The claim about the computed shard.</param>
+    /// <param name="isTrial">Whether the shard was computed for a trial.</param>
     public void Verified(int world, long step, ShardClaim claim, bool isTrial)
     {
         if (world != _world?.Number || IsFrozen || !IsMember || step != Position)
@@ -66,7 +66,8 @@ public sealed partial class Replica<T>
         }
     }
 
-    // Steps before the world's first one were applied, and so verified, by the member that sends their totals.
+    // Steps before the world's first one need no verification here: the member that sends their totals has applied
+    // them, so they were verified then.
     private Review Begin(ImmutableArray<T> totals)
     {
         bool isFirst = Position == _world!.FirstStep;

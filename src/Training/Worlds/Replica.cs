@@ -1,23 +1,23 @@
-// One trainer of a stage, as a pure protocol: what it sends, computes and applies, and when. It drives a host that owns
-// the device, the connections and the weights.
+// One trainer of a stage, as a pure protocol without I/O: what it sends, computes and applies, and when. It drives a
+// host that owns the device, the connections and the weights.
 //
 // Invariants:
-//   A step is applied only once the totals of all of its slices have arrived, and another trainer has got the same for
-//   the shards that the step's review names.
+//   A step is applied only once the totals of all of its slices have arrived, and a second trainer has computed the
+//   same result for each shard that the step's review names.
 //   Members differ by at most one step: a member sends nodes of step s only after it has applied step s - 1.
-//   A member keeps the totals of the step that it applied last, so that one that lacks them can catch up.
-//   After a promise nothing of an older world is sent or applied.
+//   A member keeps the totals of the last step that it applied, so that a member that lacks them can catch up.
+//   After a promise, the trainer sends and applies nothing that belongs to an older world.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>A trainer.</summary>
-/// <typeparam name="T">The values of a slice.</typeparam>
-/// <param name="id">The trainer.</param>
-/// <param name="shards">Shards of a batch, V.</param>
-/// <param name="merge">Sum of the left and the right half of a subtree.</param>
-/// <param name="host">The process around it.</param>
-/// <param name="steps">Steps of the stage; after the last one nothing is computed.</param>
+/// <summary>A trainer of a stage, without its device and its connections.</summary>
+/// <typeparam name="T">Type of a slice's values.</typeparam>
+/// <param name="id">Id of the trainer.</param>
+/// <param name="shards">Number of shards of a batch, V.</param>
+/// <param name="merge">Adds the left and the right half of a subtree.</param>
+/// <param name="host">The process around the replica.</param>
+/// <param name="steps">Number of steps of the stage; nothing is computed after the last step.</param>
 public sealed partial class Replica<T>(
     TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps = long.MaxValue)
     where T : class
@@ -41,27 +41,29 @@ public sealed partial class Replica<T>(
     private long? _restoring;
     private bool _isFollowing;
 
-    /// <summary>The trainer.</summary>
+    /// <summary>Id of the trainer.</summary>
     public TrainerId Id => id;
 
-    /// <summary>The world that it knows.</summary>
+    /// <summary>The latest world that the trainer knows; null before the first one.</summary>
     public World? World => _world;
 
-    /// <summary>Steps that are in its weights.</summary>
+    /// <summary>Number of steps that the trainer's weights include.</summary>
     public long Position { get; private set; }
 
-    /// <summary>Whether it has weights of the stage.</summary>
+    /// <summary>Whether the trainer has weights of the stage.</summary>
     public bool HasState { get; private set; }
 
-    /// <summary>Highest number that it has promised.</summary>
+    /// <summary>
+    /// Highest world number that the trainer has promised. It sends and applies nothing of older worlds.
+    /// </summary>
     public int Promised => _promised;
 
-    /// <summary>Whether it computes shards.</summary>
+    /// <summary>Whether the trainer is a member of the world, and so computes shards.</summary>
     public bool IsMember => _self >= 0;
 
     private bool IsFrozen => _promised > (_world?.Number ?? 0);
 
-    /// <summary>The manager has answered a heartbeat.</summary>
+    /// <summary>Processes the manager's answer to a heartbeat.</summary>
     public void Hear(ManagerAnswer answer)
     {
         if (answer.World is { } world && world.Number > (_world?.Number ?? 0)
@@ -85,7 +87,7 @@ public sealed partial class Replica<T>(
         else if (answer.Restore is null && answer.LastWorld == (_world?.Number ?? 0) && !IsMember && !_isFollowing
             && _world is not null)
         {
-            // Members have the weights after all: they were only unheard.
+            // Members still have the weights; only their reports had not arrived.
             _isFollowing = true;
             StartOver();
         }
@@ -96,9 +98,9 @@ public sealed partial class Replica<T>(
         }
     }
 
-    /// <summary>A checkpoint is read. It is loaded if the replica still wants it.</summary>
-    /// <param name="step">Its step.</param>
-    /// <param name="state">The state, as <see cref="IReplicaHost{T}.Load"/> takes it.</param>
+    /// <summary>Processes a checkpoint that was read. It is loaded if the replica still needs it.</summary>
+    /// <param name="step">Step of the checkpoint.</param>
+    /// <param name="state">The state, which is passed to <see cref="IReplicaHost{T}.Load"/>.</param>
     public void Restored(long step, object state)
     {
         if (_restoring == step)
@@ -108,10 +110,10 @@ public sealed partial class Replica<T>(
         }
     }
 
-    /// <summary>The host can apply a step that it could not apply before.</summary>
+    /// <summary>Notifies the replica that the host can now apply a step that it could not apply before.</summary>
     public void Continue() => Advance();
 
-    /// <summary>A frame has arrived.</summary>
+    /// <summary>Processes a frame from a peer.</summary>
     public void Receive(TrainerId from, Frame frame)
     {
         int number = _world?.Number ?? 0;
@@ -129,8 +131,8 @@ public sealed partial class Replica<T>(
     }
 
     /// <summary>
-    /// The connection to a peer was lost, and with it the frames in flight. For a member, the manager decides what
-    /// follows; a spectator may have missed totals, so it starts over.
+    /// Processes the loss of a connection to a peer, with all frames in flight. If this trainer is a member, the
+    /// manager decides what follows. A spectator starts over, because it may have missed totals.
     /// </summary>
     public void Disconnected(TrainerId peer)
     {
@@ -142,11 +144,11 @@ public sealed partial class Replica<T>(
         }
     }
 
-    /// <summary>A shard is computed.</summary>
-    /// <param name="world">The world, as <see cref="IReplicaHost{T}.Compute"/> gave it.</param>
+    /// <summary>Processes the result of a shard that <see cref="IReplicaHost{T}.Compute"/> requested.</summary>
+    /// <param name="world">Number of the world, as it was passed to the host.</param>
     /// <param name="step">The step.</param>
     /// <param name="shard">The shard.</param>
-    /// <param name="slices">Its numbers, slice by slice.</param>
+    /// <param name="slices">The shard's sums, slice by slice.</param>
     public void Computed(int world, long step, int shard, IReadOnlyList<T> slices)
     {
         if (world != _world?.Number || IsFrozen || !IsMember || step != Position || _current is null)
@@ -199,7 +201,7 @@ public sealed partial class Replica<T>(
                 }
                 else if ((total.Step >= Position || !HasState) && !_totals.Add(total))
                 {
-                    StartOver(); // Its copy takes too long.
+                    StartOver(); // The buffer is full, because copying the state takes too long.
                 }
 
                 Advance();
@@ -254,8 +256,9 @@ public sealed partial class Replica<T>(
         _isFollowing = !IsMember;
         if (!IsMember)
         {
-            // One that was put out is a newcomer, and so is one whose world ended without it. What is from the world's
-            // first step on is computed again, and may be other numbers if somebody was wrong.
+            // A removed member starts over as a newcomer, and so does every member of a world that was ended for all.
+            // The steps from the new world's first one on are computed again, and may give other numbers if a member
+            // was wrong.
             if ((wasMember && wasOf) || world.Members.IsEmpty || (HasState && Position > world.FirstStep))
             {
                 Forget();
@@ -336,7 +339,7 @@ public sealed partial class Replica<T>(
         }
     }
 
-    // Applies what can be applied.
+    // Applies all steps whose totals have arrived and are verified.
     private void Advance()
     {
         while (!IsFrozen && HasState)

@@ -1,26 +1,26 @@
-// What a trainer says about a shard that it computed, in so few bytes that it travels with every batch: another trainer
-// that computes the same shard says the same, or one of the two is wrong.
+// A trainer's claim about a shard that it computed: a summary short enough to be sent with every batch. Another trainer
+// that computes the same shard makes the same claim, or one of the two is wrong.
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>The sums of a shard in brief. Two claims are equal only if all bits of the gradients are.</summary>
-/// <param name="Shard">The shard.</param>
-/// <param name="LossSum">Sum of its samples' losses.</param>
-/// <param name="SquaredNorm">Sum of the squares of its gradient's numbers, in float64.</param>
-/// <param name="Checksum">Checksum of the gradient's bits and their places.</param>
+/// <summary>A summary of a shard's sums. Two claims are equal only if all bits of the gradients are equal.</summary>
+/// <param name="Shard">Index of the shard.</param>
+/// <param name="LossSum">Sum of the losses of the shard's samples.</param>
+/// <param name="SquaredNorm">Sum of the squares of the gradient's numbers, in float64.</param>
+/// <param name="Checksum">Checksum of the bits of the gradient's numbers and of their order.</param>
 public readonly record struct ShardClaim(int Shard, double LossSum, double SquaredNorm, ulong Checksum)
 {
     private const ulong Prime = 0x9E3779B97F4A7C15;
 
-    /// <summary>Whether loss and gradient are numbers.</summary>
+    /// <summary>Whether loss and gradient are finite.</summary>
     public bool IsFinite => double.IsFinite(LossSum) && double.IsFinite(SquaredNorm);
 
-    /// <summary>The claim about a shard. It has the same bits on every processor.</summary>
-    /// <param name="shard">The shard.</param>
-    /// <param name="lossSum">Sum of its samples' losses.</param>
-    /// <param name="gradient">Its gradient, P numbers.</param>
+    /// <summary>Computes the claim about a shard. The result has the same bits on every processor.</summary>
+    /// <param name="shard">Index of the shard.</param>
+    /// <param name="lossSum">Sum of the losses of the shard's samples.</param>
+    /// <param name="gradient">The shard's gradient, P numbers.</param>
     public static ShardClaim Of(int shard, double lossSum, ReadOnlySpan<float> gradient)
     {
         var sums = default(Lanes);
@@ -37,8 +37,8 @@ public readonly record struct ShardClaim(int Shard, double LossSum, double Squar
         return new ShardClaim(shard, lossSum, sums.SquaredNorm, sums.Checksum);
     }
 
-    // Always eight lanes, whatever the processor has, because the order of additions decides about the bits. The
-    // checksum is Fletcher's, lane by lane, on the numbers' bits.
+    // Always eight lanes, whatever vector width the processor has, because the order of additions determines the bits
+    // of the sum. The checksum is Fletcher's, computed for each lane on the bits of the numbers.
     private struct Lanes
     {
         private Vector256<double> _squaresLow, _squaresHigh;

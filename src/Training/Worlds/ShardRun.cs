@@ -1,16 +1,16 @@
-// Which trainer computes which shards of a batch. Each has a run of neighbors, so that it sends few nodes of the
-// reduction tree; how many shards it has follows its speed.
+// The distribution of a batch's shards among trainers. Each trainer gets a run of consecutive shards, so that it sends
+// few nodes of the reduction tree. The length of the run depends on the trainer's speed.
 using System.Collections.Immutable;
 using System.Numerics;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Neighboring shards of a batch.</summary>
-/// <param name="First">The first shard.</param>
-/// <param name="Count">How many there are.</param>
+/// <summary>A run of consecutive shards of a batch.</summary>
+/// <param name="First">Index of the first shard.</param>
+/// <param name="Count">Number of shards.</param>
 public readonly record struct ShardRun(int First, int Count)
 {
-    /// <summary>The shard after the last one.</summary>
+    /// <summary>Index of the shard after the last one.</summary>
     public int End => First + Count;
 
     /// <summary>The largest subtrees of the reduction tree that the run covers, in shard order.</summary>
@@ -24,7 +24,7 @@ public readonly record struct ShardRun(int First, int Count)
         }
     }
 
-    /// <summary>How many subtrees <see cref="Nodes"/> gives.</summary>
+    /// <summary>Number of subtrees that <see cref="Nodes"/> returns.</summary>
     public int NodeCount()
     {
         int count = 0;
@@ -38,39 +38,44 @@ public readonly record struct ShardRun(int First, int Count)
     }
 }
 
-/// <summary>Deals shards to trainers.</summary>
+/// <summary>Distributes shards among trainers.</summary>
 public static class ShardDeal
 {
-    // What one more node to send for every trainer is worth, as a share of a step: sending overlaps computing, so that
-    // balance comes first.
+    // The cost, as a fraction of a step's time, if every trainer sends one more node. It is small because sending
+    // overlaps computing; a balanced load is more important.
     private const double NodeWeight = 0.02;
 
-    // Deals whose times differ by less than this factor are not told apart.
+    // Distributions whose times differ by less than this factor are considered equally fast.
     private const double Grid = 1.05;
 
-    // Steps that take longer than the shortest possible one by more than this are not considered.
+    // Distributions are considered only if their step takes at most this many times as long as the shortest possible
+    // step.
     private const double SlowdownMax = 1.5;
 
     /// <summary>
-    /// Runs of shards for trainers in the order given, at least one shard each: the step's time is that of the slowest
-    /// trainer, and among deals that take about as long the one with the fewest nodes to send is chosen.
+    /// Returns a run of at least one shard for each trainer, in the given order. A step takes as long as the slowest
+    /// trainer needs; among distributions that take about equally long, the one with the fewest nodes to send is
+    /// chosen.
     /// </summary>
-    /// <param name="shards">Shards of a batch, V.</param>
-    /// <param name="speeds">Speeds of the trainers, shards a second on any scale; at most V trainers.</param>
+    /// <param name="shards">Number of shards of a batch, V.</param>
+    /// <param name="speeds">
+    /// Speeds of the trainers, in shards per second or any other common unit; at most V trainers.
+    /// </param>
     /// <exception cref="ArgumentException">
-    /// There is no trainer, there are more than shards, or a speed is not positive.
+    /// There are no trainers or more trainers than shards, or a speed is not positive and finite.
     /// </exception>
     public static ImmutableArray<ShardRun> Of(int shards, IReadOnlyList<double> speeds)
     {
         if (speeds.Count < 1 || speeds.Count > shards || speeds.Any(speed => !(speed > 0 && double.IsFinite(speed))))
         {
             throw new ArgumentException(
-                $"{shards} shards are dealt to 1 to {shards} trainers with positive speeds, not to "
+                $"{shards} shards need 1 to {shards} trainers with positive speeds; the given speeds are "
                 + $"[{string.Join(", ", speeds)}].",
                 nameof(speeds));
         }
 
-        // The time of a step is that of some trainer with some number of shards.
+        // A step takes exactly as long as one of the trainers needs for its number of shards, so these are all possible
+        // times.
         double[] times =
         [
             .. speeds.SelectMany(speed => Enumerable.Range(1, shards).Select(count => count / speed))
@@ -103,7 +108,8 @@ public static class ShardDeal
     private static bool Fits(int shards, IReadOnlyList<double> speeds, double time) =>
         speeds.All(speed => Most(speed, time) >= 1) && speeds.Sum(speed => (long)Most(speed, time)) >= shards;
 
-    // Over trainers and boundaries: the fewest nodes with which the first i trainers can have the first b shards.
+    // Dynamic programming: nodes[i, end] is the smallest number of nodes with which the first i trainers cover the
+    // shards before end.
     private static ImmutableArray<ShardRun> FewestNodes(int shards, IReadOnlyList<double> speeds, double time)
     {
         int[,] nodes = new int[speeds.Count + 1, shards + 1], from = new int[speeds.Count + 1, shards + 1];

@@ -1,12 +1,12 @@
-// How the vector of P numbers is cut into the slices of a world's members.
+// The layout of a vector of P numbers that is cut into slices, one for each member of a world.
 namespace Atelier.Training.Worlds;
 
-/// <summary>The cutting of a vector into slices in order; their lengths differ by at most one.</summary>
-/// <param name="Parameters">Numbers of the vector, P.</param>
+/// <summary>How a vector is cut into consecutive slices, whose lengths differ by at most one.</summary>
+/// <param name="Parameters">Length of the vector, P.</param>
 /// <param name="Slices">Number of slices.</param>
 public readonly record struct SliceLayout(int Parameters, int Slices)
 {
-    /// <summary>Where a slice begins and how many numbers it has.</summary>
+    /// <summary>Start of a slice and its number of elements.</summary>
     public (int Start, int Count) this[int slice]
     {
         get
@@ -16,7 +16,7 @@ public readonly record struct SliceLayout(int Parameters, int Slices)
         }
     }
 
-    /// <summary>The slices of a gradient, without copying it; the first one has the other sums.</summary>
+    /// <summary>Cuts a gradient into slices without copying it. The first slice has the other sums.</summary>
     /// <param name="gradient">The gradient, P numbers.</param>
     /// <param name="sums">The other sums.</param>
     public GradientSlice[] Cut(float[] gradient, BatchSums sums)
@@ -31,10 +31,10 @@ public readonly record struct SliceLayout(int Parameters, int Slices)
         return slices;
     }
 
-    /// <summary>Whether a frame's numbers are those of its slice; frames without numbers always are.</summary>
+    /// <summary>Whether a frame has as many numbers as its slice; always true for a frame without numbers.</summary>
     /// <param name="frame">A frame.</param>
-    /// <param name="parameters">Numbers of the vector, P.</param>
-    /// <param name="slices">Slices of the frame's world, for frames that do not say it.</param>
+    /// <param name="parameters">Length of the vector, P.</param>
+    /// <param name="slices">Number of slices of the frame's world, for frames that do not contain this number.</param>
     public static bool Fits(Frame frame, int parameters, int slices) => frame switch
     {
         PartialFrame<GradientSlice> part =>

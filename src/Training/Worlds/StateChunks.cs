@@ -1,28 +1,28 @@
-// A part of a state on its way to a newcomer: cut into chunks, so that other frames can go between them, and put together
-// again.
+// The transfer of one part of a state to a newcomer. The part is cut into chunks, so that other frames can be sent
+// between them, and is reassembled by the receiver.
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>A part of a <see cref="StateFrame"/>. Chunks follow each other without gaps.</summary>
-/// <param name="World">The world.</param>
-/// <param name="Step">Steps that are in the state.</param>
-/// <param name="Part">The part of the state.</param>
+/// <summary>A chunk of the part in a <see cref="StateFrame"/>. Chunks are sent in order and without gaps.</summary>
+/// <param name="World">Number of the world.</param>
+/// <param name="Step">Number of steps that the state includes.</param>
+/// <param name="Part">Index of the part of the state.</param>
 /// <param name="Parts">Number of parts.</param>
-/// <param name="Length">Bytes of the whole part.</param>
-/// <param name="Offset">Offset of the chunk's first byte.</param>
-/// <param name="Bytes">The bytes, 1 to <see cref="BytesMax"/>.</param>
+/// <param name="Length">Length of the whole part in bytes.</param>
+/// <param name="Offset">Offset of the chunk's first byte in the part.</param>
+/// <param name="Bytes">The chunk's bytes, 1 to <see cref="BytesMax"/>.</param>
 /// <param name="Digest">
-/// With the last chunk, SHA-256 of the whole part, and for the first part the manifest: the digests of all parts. Empty
-/// with the others.
+/// In the last chunk of a part: SHA-256 of the whole part. In the first part, the manifest follows, that is, the
+/// digests of all parts. Empty in all other chunks.
 /// </param>
 public sealed record StateChunkFrame(
     int World, long Step, int Part, int Parts, long Length, long Offset, ReadOnlyMemory<byte> Bytes,
     ReadOnlyMemory<byte> Digest)
     : Frame(World)
 {
-    /// <summary>The most bytes in a chunk.</summary>
+    /// <summary>Maximum number of bytes in a chunk.</summary>
     public const int BytesMax = 1 << 20;
 
     internal const int PrefixBytes = 16;
@@ -51,7 +51,7 @@ public sealed record StateChunkFrame(
         {
             throw new InvalidFrameException(
                 $"A chunk at byte {offset} of a state of {length} bytes has {payload.Length} bytes; it may have 1 to "
-                + $"{BytesMax}, and the last one has the digests' {DigestBytes(header.Slice, header.Slices)} beside.");
+                + $"{BytesMax}, and the last chunk {DigestBytes(header.Slice, header.Slices)} more for the digests.");
         }
 
         return new StateChunkFrame(
@@ -62,7 +62,7 @@ public sealed record StateChunkFrame(
     private static int DigestBytes(int part, int parts) => (part == 0 ? 1 + parts : 1) * SHA256.HashSizeInBytes;
 }
 
-/// <summary>Encodes a part of a state chunk by chunk. It owns the copy.</summary>
+/// <summary>Encodes a part of a state chunk by chunk. Disposing the sender disposes the copy.</summary>
 public sealed class StateSender : IDisposable
 {
     private readonly FrameCodec _codec;
@@ -72,14 +72,16 @@ public sealed class StateSender : IDisposable
     private byte[] _buffer = [];
     private long _sent;
 
-    /// <summary>Begins to send a part.</summary>
+    /// <summary>Prepares to send a part.</summary>
     /// <param name="codec">The codec.</param>
-    /// <param name="frame">The part: a <see cref="StatePart"/>.</param>
-    /// <exception cref="ArgumentException">It is not a copy of a state, or is longer than the run allows.</exception>
+    /// <param name="frame">The part; its state is a <see cref="StatePart"/>.</param>
+    /// <exception cref="ArgumentException">
+    /// The frame has no <see cref="StatePart"/>, or one that exceeds the run's limits.
+    /// </exception>
     public StateSender(FrameCodec codec, StateFrame frame)
     {
         _copy = frame.State as StatePart
-            ?? throw new ArgumentException($"A state is sent from a {nameof(StatePart)}.", nameof(frame));
+            ?? throw new ArgumentException($"The frame's state must be a {nameof(StatePart)}.", nameof(frame));
         if (_copy.Length < 1 || _copy.Length > codec.Limits.StateBytes)
         {
             throw new ArgumentException(
@@ -90,7 +92,9 @@ public sealed class StateSender : IDisposable
         codec.Checked(HeaderOf(StateChunkFrame.PayloadBytesMin));
     }
 
-    /// <summary>The next chunk, a whole frame; it is valid until the next call. False after the last one.</summary>
+    /// <summary>
+    /// Returns the next chunk as an encoded frame, which is valid until the next call; false after the last chunk.
+    /// </summary>
     public bool TryNext(out ReadOnlyMemory<byte> encoded)
     {
         if (_sent == _copy.Length)
@@ -142,8 +146,8 @@ public sealed class StateSender : IDisposable
 }
 
 /// <summary>
-/// Puts the chunks of a peer's parts together, one part at a time. A chunk at offset 0 begins a part; the peer has given
-/// up the one before.
+/// Reassembles the parts of a state from a peer's chunks, one part at a time. A chunk at offset 0 begins a new part; if
+/// the part before it is incomplete, the peer has given it up.
 /// </summary>
 public sealed class StateAssembly : IDisposable
 {
@@ -152,9 +156,9 @@ public sealed class StateAssembly : IDisposable
     private (int World, long Step, int Part, int Parts) _of;
 
     /// <summary>Adds a chunk.</summary>
-    /// <returns>The part, as a <see cref="ReceivedPart"/>, if it is whole, else null.</returns>
+    /// <returns>The part, as a <see cref="ReceivedPart"/>, if this chunk completes it; otherwise null.</returns>
     /// <exception cref="InvalidFrameException">
-    /// It does not follow the chunk before, or the state was damaged.
+    /// The chunk does not follow the previous one, or the part was damaged.
     /// </exception>
     public StateFrame? Add(StateChunkFrame chunk)
     {
@@ -171,8 +175,8 @@ public sealed class StateAssembly : IDisposable
                 $"A chunk at byte {chunk.Offset} of {chunk.Length} of the state of step {chunk.Step}, world "
                 + $"{chunk.World}, does not follow "
                 + (_state is null
-                    ? "any; a state begins at byte 0."
-                    : $"the one that ended at byte {_state.Received} of {_state.Length} of step {_of.Step}, world "
+                    ? "another chunk; a state begins at byte 0."
+                    : $"the chunk that ended at byte {_state.Received} of {_state.Length} of step {_of.Step}, world "
                         + $"{_of.World}."));
         }
 
@@ -188,7 +192,8 @@ public sealed class StateAssembly : IDisposable
         {
             Drop();
             throw new InvalidFrameException(
-                $"The state of step {chunk.Step}, world {chunk.World}, has another SHA-256 than its sender computed.");
+                $"The state of step {chunk.Step}, world {chunk.World}, does not have the SHA-256 that its sender "
+                + "computed.");
         }
 
         var part = new ReceivedPart(_state, digest, chunk.Digest[digest.Length..].ToArray());
@@ -199,7 +204,7 @@ public sealed class StateAssembly : IDisposable
     private static (int World, long Step, int Part, int Parts) Of(StateChunkFrame chunk) =>
         (chunk.World, chunk.Step, chunk.Part, chunk.Parts);
 
-    /// <summary>Drops what is there of a part.</summary>
+    /// <summary>Drops the bytes of an incomplete part.</summary>
     public void Drop()
     {
         _state?.Dispose();

@@ -1,26 +1,28 @@
-// A copy of a state in parts, which a newcomer gets from several members at the same time. All members have the same
-// state at a step, so that parts of different members fit together; a manifest, which comes with the first part, proves
-// that they are of one state.
+// A copy of a state in parts, which a newcomer receives from several members at the same time. All members have the
+// same state at a step, so parts from different members fit together. A manifest, which is sent with the first part,
+// proves that all parts belong to the same state.
 using System.Security.Cryptography;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>How a state is cut.</summary>
+/// <summary>Cuts a state into parts and joins parts.</summary>
 public static class StateParts
 {
-    /// <summary>Most parts of a state.</summary>
+    /// <summary>Maximum number of parts of a state.</summary>
     public const int Max = 16;
 
-    /// <summary>Where a part begins and how long it is, in bytes; lengths differ by at most one.</summary>
+    /// <summary>Offset and length of a part in bytes; lengths differ by at most one.</summary>
     public static (long Offset, long Length) Of(long length, int part, int parts)
     {
         (long each, long more) = Math.DivRem(length, parts);
         return ((part * each) + Math.Min(part, more), part < more ? each + 1 : each);
     }
 
-    /// <summary>Puts parts together.</summary>
+    /// <summary>Joins received parts into one copy.</summary>
     /// <param name="parts">All parts, in order.</param>
-    /// <exception cref="InvalidDataException">A part is not of the state that the manifest describes.</exception>
+    /// <exception cref="InvalidDataException">
+    /// A part does not belong to the state that the manifest describes.
+    /// </exception>
     public static IStateCopy Join(IReadOnlyList<ReceivedPart> parts)
     {
         for (int i = 0; i < parts.Count; i++)
@@ -31,7 +33,7 @@ public static class StateParts
                     .SequenceEqual(parts[i].Digest.Span))
             {
                 throw new InvalidDataException(
-                    $"Part {i} of {parts.Count} of a copy of the state is not of the state that part 0 is of.");
+                    $"Part {i} of {parts.Count} of a copy of the state does not belong to the same state as part 0.");
             }
         }
 
@@ -47,7 +49,8 @@ public static class StateParts
             if (offset < 0 || offset > Length - destination.Length)
             {
                 throw new ArgumentOutOfRangeException(
-                    nameof(offset), offset, $"{destination.Length} bytes from there are not inside {Length} bytes.");
+                    nameof(offset), offset,
+                    $"A range of {destination.Length} bytes at this offset is not within the copy's {Length} bytes.");
             }
 
             long begin = 0;
@@ -71,9 +74,9 @@ public static class StateParts
     }
 }
 
-/// <summary>A part of a copy, to be sent.</summary>
-/// <param name="whole">The copy. Disposing the part disposes it.</param>
-/// <param name="part">The part.</param>
+/// <summary>A part of a copy that is to be sent.</summary>
+/// <param name="whole">The whole copy. Disposing the part disposes the copy.</param>
+/// <param name="part">Index of the part.</param>
 /// <param name="parts">Number of parts.</param>
 public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCopy
 {
@@ -90,7 +93,8 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
         if (offset < 0 || offset > Length - destination.Length)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(offset), offset, $"{destination.Length} bytes from there are not inside {Length} bytes.");
+                nameof(offset), offset,
+                $"A range of {destination.Length} bytes at this offset is not within the part's {Length} bytes.");
         }
 
         whole.Read(_offset + offset, destination);
@@ -99,10 +103,10 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
     /// <inheritdoc/>
     public void Dispose() => whole.Dispose();
 
-    /// <summary>Writes the digests of all parts.</summary>
-    /// <param name="own">The digest of this one, which is known.</param>
-    /// <param name="to">Is filled from its beginning.</param>
-    /// <returns>Bytes written.</returns>
+    /// <summary>Writes the manifest: the digests of all parts, in order.</summary>
+    /// <param name="own">The digest of this part, which is known already.</param>
+    /// <param name="to">Receives the manifest at its beginning.</param>
+    /// <returns>Number of bytes written.</returns>
     internal int WriteManifest(ReadOnlySpan<byte> own, Span<byte> to)
     {
         byte[] buffer = new byte[BufferBytes];
@@ -133,8 +137,8 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
     }
 }
 
-/// <summary>A part of a copy that was received whole.</summary>
-/// <param name="Bytes">The bytes.</param>
-/// <param name="Digest">Their SHA-256.</param>
-/// <param name="Manifest">The digests of all parts, in order, with the first part; empty with the others.</param>
+/// <summary>A part of a copy that has been received completely.</summary>
+/// <param name="Bytes">The part's bytes.</param>
+/// <param name="Digest">SHA-256 of the bytes.</param>
+/// <param name="Manifest">The digests of all parts, in order, if this is the first part; otherwise empty.</param>
 public sealed record ReceivedPart(StateBytes Bytes, ReadOnlyMemory<byte> Digest, ReadOnlyMemory<byte> Manifest);

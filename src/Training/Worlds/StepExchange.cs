@@ -1,11 +1,11 @@
-// One step of a world as one member sees it: the nodes that its own shards make, the slice that it owns, and the totals
-// of all slices. It sends nothing itself; a replica does.
+// The sums of one step as one member computes them: partial sums of the member's own shards, the total of the slice
+// that it owns (reduce-scatter), and the totals of all slices (all-gather). The replica does the sending.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Adds up one step.</summary>
-/// <typeparam name="T">The values of a slice.</typeparam>
+/// <summary>Sums the gradients of one step.</summary>
+/// <typeparam name="T">Type of a slice's values.</typeparam>
 internal sealed class StepExchange<T>
     where T : class
 {
@@ -18,11 +18,11 @@ internal sealed class StepExchange<T>
     private readonly T?[] _totals;
     private int _missing;
 
-    /// <summary>Begins a step.</summary>
+    /// <summary>Begins the sums of a step.</summary>
     /// <param name="world">The world.</param>
-    /// <param name="self">Index of this member.</param>
-    /// <param name="shards">Shards of a batch, V.</param>
-    /// <param name="merge">Sum of the left and the right half.</param>
+    /// <param name="self">Index of this member in the world.</param>
+    /// <param name="shards">Number of shards of a batch, V.</param>
+    /// <param name="merge">Adds the left and the right half of a subtree.</param>
     public StepExchange(World world, int self, int shards, Func<T, T, T> merge)
     {
         _self = self;
@@ -33,19 +33,19 @@ internal sealed class StepExchange<T>
         _missing = _totals.Length;
     }
 
-    /// <summary>Whether the totals of all slices are there.</summary>
+    /// <summary>Whether the totals of all slices have arrived.</summary>
     public bool IsComplete => _missing == 0;
 
-    /// <summary>The totals of all slices, once they are there.</summary>
+    /// <summary>The totals of all slices, once all have arrived.</summary>
     public ImmutableArray<T> Totals => [.. _totals.OfType<T>()];
 
-    /// <summary>Whether the total of the slice that this member owns is formed.</summary>
+    /// <summary>Whether the total of the slice that this member owns is complete.</summary>
     public bool HasOwnTotal => _totals[_self] is not null;
 
-    /// <summary>Adds one of the member's own shards.</summary>
+    /// <summary>Adds the sums of one of this member's own shards.</summary>
     /// <param name="shard">The shard.</param>
-    /// <param name="slices">Its numbers, slice by slice.</param>
-    /// <returns>Nodes of the member's run that are complete with it: one of each slice.</returns>
+    /// <param name="slices">The shard's sums, slice by slice.</param>
+    /// <returns>The nodes of this member's run that the shard completes: one node for each slice.</returns>
     public IEnumerable<(int Slice, TreeNode Node, T Value)> AddShard(int shard, IReadOnlyList<T> slices)
     {
         if (!_computed.Add(shard))
@@ -64,8 +64,10 @@ internal sealed class StepExchange<T>
         }
     }
 
-    /// <summary>Adds a node of the slice that this member owns; one that it has is ignored.</summary>
-    /// <returns>The slice's total if it is complete with the node, else null.</returns>
+    /// <summary>
+    /// Adds a partial sum of the slice that this member owns. A node that was added before is ignored.
+    /// </summary>
+    /// <returns>The slice's total if the node completes it; otherwise null.</returns>
     public T? AddPartial(TreeNode node, T value)
     {
         if (!_arrived.Add(node))
@@ -83,7 +85,7 @@ internal sealed class StepExchange<T>
         return null;
     }
 
-    /// <summary>Adds the total of a slice; one that is there is ignored.</summary>
+    /// <summary>Adds the total of a slice. A total that was added before is ignored.</summary>
     public void AddTotal(int slice, T total)
     {
         if (_totals[slice] is null)

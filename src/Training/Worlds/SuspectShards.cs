@@ -1,21 +1,25 @@
-// Which shards of a batch another trainer computes again before the batch is applied, skipped or rolled back.
+// The choice of the shards of a batch that a second trainer computes before the batch is applied, skipped or rolled
+// back.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
 /// <summary>
-/// Chooses shards to be verified: a pure function of a step's totals, so that all replicas choose alike.
+/// Chooses the shards to verify. The choice is a pure function of a step's totals, so that all replicas make the same
+/// one.
 /// </summary>
 public static class SuspectShards
 {
-    /// <summary>Most shards of a step that are verified because their numbers are not finite.</summary>
+    /// <summary>Maximum number of shards of a step that are verified because their numbers are not finite.</summary>
     public const int NotFiniteMax = 4;
 
-    /// <summary>The claims to verify.</summary>
+    /// <summary>Returns the claims to verify.</summary>
     /// <param name="step">The step.</param>
-    /// <param name="verdict">What would become of the step.</param>
-    /// <param name="claims">Claims about all shards.</param>
-    /// <param name="interval">Steps between those of which one shard is verified in any case; 0 for none.</param>
+    /// <param name="verdict">The verdict on the step if no claim is wrong.</param>
+    /// <param name="claims">The claims about all shards of the step.</param>
+    /// <param name="interval">
+    /// One shard of every step that is a multiple of this number is always verified; 0 for none.
+    /// </param>
     public static ImmutableArray<ShardClaim> Of(
         long step, StepVerdict verdict, ImmutableArray<ShardClaim> claims, long interval)
     {

@@ -1,11 +1,11 @@
-// Totals of steps that cannot be applied yet: a spectator's, while its copy of the state is on the way, and those that
-// a member catches up with.
+// A buffer for totals of steps that cannot be applied yet. A spectator fills it while its copy of the state is in
+// transit, and a member while it catches up.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
 /// <summary>Holds the totals of a few steps, slice by slice.</summary>
-/// <typeparam name="T">The values of a slice.</typeparam>
+/// <typeparam name="T">Type of a slice's values.</typeparam>
 internal sealed class TotalsBuffer<T>
     where T : class
 {
@@ -14,10 +14,10 @@ internal sealed class TotalsBuffer<T>
 
     private readonly Dictionary<long, T?[]> _steps = [];
 
-    /// <summary>Steps of which totals are held.</summary>
+    /// <summary>Number of steps for which totals are held.</summary>
     public int Count => _steps.Count;
 
-    /// <summary>The last step of which totals are held; -1 if there is none.</summary>
+    /// <summary>The last step for which totals are held; -1 if there is none.</summary>
     public long Last => _steps.Count == 0 ? -1 : _steps.Keys.Max();
 
     /// <summary>Adds the total of a slice. Returns false if the buffer is full.</summary>
@@ -33,7 +33,8 @@ internal sealed class TotalsBuffer<T>
             _steps.Add(total.Step, slices = new T?[total.Slices]);
         }
 
-        // Another world may cut the same step into other slices: its totals are whole by themselves.
+        // Another world may cut the same step into another number of slices. Totals of the two worlds cannot be
+        // combined.
         if (slices.Length != total.Slices)
         {
             if (IsWhole(slices))
@@ -48,13 +49,15 @@ internal sealed class TotalsBuffer<T>
         return true;
     }
 
-    /// <summary>Takes the totals of a step out if all its slices are there, else returns null.</summary>
+    /// <summary>
+    /// Removes and returns the totals of a step if those of all its slices are present; otherwise returns null.
+    /// </summary>
     public ImmutableArray<T>? Take(long step) =>
         _steps.TryGetValue(step, out T?[]? slices) && IsWhole(slices) && _steps.Remove(step)
             ? [.. slices.OfType<T>()]
             : null;
 
-    /// <summary>The first step, counting from the given one, whose totals are incomplete.</summary>
+    /// <summary>Returns the first step, from the given one on, whose totals are incomplete.</summary>
     public long FirstMissing(long step)
     {
         while (_steps.TryGetValue(step, out T?[]? slices) && IsWhole(slices))

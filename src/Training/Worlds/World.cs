@@ -3,12 +3,12 @@ using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>One process that lends a device to a run. A process that is started again is another trainer.</summary>
-/// <param name="Name">Silo and device, the same for all processes of one place.</param>
-/// <param name="Incarnation">Number of the process, larger for each later one.</param>
+/// <summary>Id of a trainer: one process that lends a device to a run. A restarted process is a new trainer.</summary>
+/// <param name="Name">Name of the silo and the device. It is the same after a restart.</param>
+/// <param name="Incarnation">Number of the process. A later process with the same name has a larger number.</param>
 public readonly record struct TrainerId(string Name, long Incarnation)
 {
-    /// <summary>By name, then by incarnation: the same order everywhere.</summary>
+    /// <summary>The order by name, then by incarnation. All processes use the same order.</summary>
     public static IComparer<TrainerId> Order { get; } = Comparer<TrainerId>.Create((one, other) =>
         string.CompareOrdinal(one.Name, other.Name) is not 0 and var order
             ? order : one.Incarnation.CompareTo(other.Incarnation));
@@ -17,35 +17,39 @@ public readonly record struct TrainerId(string Name, long Incarnation)
     public override string ToString() => $"{Name}#{Incarnation}";
 }
 
-/// <summary>A trainer of a world.</summary>
+/// <summary>A member of a world.</summary>
 /// <param name="Id">The trainer.</param>
-/// <param name="Address">Where its peers reach it.</param>
-/// <param name="Shards">Shards of every batch that it computes.</param>
+/// <param name="Address">Address at which peers can reach the member.</param>
+/// <param name="Shards">The shards of every batch that the member computes.</param>
 public sealed record WorldMember(TrainerId Id, string Address, ShardRun Shards);
 
 /// <summary>
-/// A world of a stage. Its number is larger than that of every world before it; frames and calls of older worlds are
-/// refused everywhere. A world without members ends the one before it: all return to the last committed checkpoint.
+/// A world of a stage: a numbered set of trainers that train together. Its number is larger than that of every earlier
+/// world, and frames and calls of earlier worlds are refused everywhere. A world without members ends the world before
+/// it: all trainers return to the last committed checkpoint.
 /// </summary>
-/// <param name="Number">Its number, from 1.</param>
+/// <param name="Number">Number of the world, from 1.</param>
 /// <param name="FirstStep">
-/// The step that it begins with, which is the number of steps in the weights of the members that are level.
+/// The step with which the world begins. It equals the number of steps that the weights of the members in
+/// <paramref name="Level"/> include.
 /// </param>
-/// <param name="Members">Its members, in the order of their shards.</param>
+/// <param name="Members">The world's members, in the order of their shards.</param>
 /// <param name="Level">
-/// Members whose weights hold all steps before the first one. The others lack the last of these steps, and get its
-/// total from one of them.
+/// Members whose weights include all steps before the first step. The other members lack the last of these steps, and
+/// get its totals from one of these members.
 /// </param>
 public sealed record World(
     int Number, long FirstStep, ImmutableArray<WorldMember> Members, ImmutableArray<TrainerId> Level)
 {
     /// <summary>
-    /// Whether every shard of the first step is verified: members of an earlier world had different states, and which
-    /// of them was wrong is not known.
+    /// Whether every shard of the first step is verified, because members of an earlier world had different states and
+    /// it is unknown which of them was wrong.
     /// </summary>
     public bool VerifiesAll { get; init; }
 
-    /// <summary>A member's index, which is also the number of the slice that it owns; -1 for others.</summary>
+    /// <summary>
+    /// A member's index, which is also the index of the slice that it owns; -1 if the trainer is not a member.
+    /// </summary>
     public int IndexOf(TrainerId trainer)
     {
         for (int i = 0; i < Members.Length; i++)
@@ -63,17 +67,21 @@ public sealed record World(
     public bool Has(TrainerId trainer) => IndexOf(trainer) >= 0;
 }
 
-/// <summary>A stage's membership as it is stored. It is stored before anybody is notified.</summary>
-/// <param name="World">The last world; null before the first one.</param>
-/// <param name="SafeStep">Steps in the last committed checkpoint; 0 means the initial weights of the stage.</param>
+/// <summary>The stored membership of a stage. A change is stored before any trainer is notified of it.</summary>
+/// <param name="World">The latest world; null before the first one.</param>
+/// <param name="SafeStep">
+/// Number of steps that the last committed checkpoint includes; 0 means the stage's initial weights.
+/// </param>
 public sealed record WorldRecord(World? World, long SafeStep)
 {
     /// <summary>
-    /// Number of the last world that ended because its members had different states; 0 if none did. What was computed
-    /// in it, or before it and after <see cref="SafeStep"/>, does not count.
+    /// Number of the latest world that ended because its members had different states; 0 if there is none. Steps after
+    /// <see cref="SafeStep"/> that were computed in that world or an earlier one are discarded.
     /// </summary>
     public int Returned { get; init; }
 
-    /// <summary>Whether it is not known which member was wrong: the next world verifies its first step.</summary>
+    /// <summary>
+    /// Whether it is unknown which member was wrong, so that the next world verifies all shards of its first step.
+    /// </summary>
     public bool IsDoubted { get; init; }
 }

@@ -1,19 +1,21 @@
-// The part of a world's manager that decides who is put out: members that others cannot reach, and members that compute
-// wrong numbers.
+// The part of a world's manager that decides which members are removed: those that other members cannot reach, and
+// those that compute wrong numbers.
 namespace Atelier.Training.Worlds;
 
 public sealed partial class WorldManager
 {
-    // Members that compute wrong numbers, and how it was found out.
+    // Members that compute wrong numbers, each with the evidence as text for people.
     private readonly Dictionary<TrainerId, string> _wrong = [];
     private bool _isDoubted;
 
-    /// <summary>Why all are about to return to the last checkpoint, for people; null if they are not.</summary>
+    /// <summary>
+    /// Why all members must return to the last checkpoint, as text for people; null if they need not.
+    /// </summary>
     public string? ReturnReason { get; private set; }
 
-    /// <summary>A member computes wrong numbers: the next world is formed without it.</summary>
-    /// <param name="id">The member; anybody else is ignored.</param>
-    /// <param name="reason">How it was found out, for people.</param>
+    /// <summary>Records that a member computes wrong numbers, so that the next world is formed without it.</summary>
+    /// <param name="id">The member; a trainer that is not a member is ignored.</param>
+    /// <param name="reason">How this was determined, as text for people.</param>
     public void PutOut(TrainerId id, string reason)
     {
         if (IsMember(id))
@@ -23,20 +25,20 @@ public sealed partial class WorldManager
     }
 
     /// <summary>
-    /// All members return to the last committed checkpoint, because their states are not to be trusted.
+    /// Makes all members return to the last committed checkpoint, because their states cannot be trusted.
     /// </summary>
-    /// <param name="reason">The reason, for people.</param>
-    /// <param name="isDoubted">Whether it is not known which member was wrong.</param>
+    /// <param name="reason">The reason, as text for people.</param>
+    /// <param name="isDoubted">Whether it is unknown which member was wrong.</param>
     public void ReturnAll(string reason, bool isDoubted) => (ReturnReason, _isDoubted) = (reason, isDoubted);
 
-    // A world without members: its number makes everything from before it stale.
+    // A world without members; its number makes everything in earlier worlds stale.
     private WorldRecord EndWorld() => _record with
     {
         World = new World(NextNumber(), _record.SafeStep, [], []), Returned = NextNumber(), IsDoubted = _isDoubted,
     };
 
-    // Members to put out so that the others reach each other. A link counts after a while: it may come back, or one of
-    // its ends may turn out to be dead.
+    // Members to remove so that the remaining ones can all reach each other. A broken link counts only after a while:
+    // it may recover, or one of its ends may turn out to be dead.
     private IReadOnlySet<TrainerId> Cut(TimeSpan now)
     {
         (TrainerId, TrainerId)[] broken =
@@ -59,7 +61,7 @@ public sealed partial class WorldManager
             _broken.TryAdd(Link(report.Id, other), now);
         }
 
-        // A link is whole again when neither end reports it.
+        // A link counts as working again when neither end reports it as broken.
         foreach ((TrainerId One, TrainerId Other) link in _broken.Keys
             .Where(link => link.One == report.Id || link.Other == report.Id).ToArray())
         {

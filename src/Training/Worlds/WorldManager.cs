@@ -1,22 +1,26 @@
-// The manager of a stage's membership, as a pure protocol. It forms a new world when a member is lost, leaves or cannot
-// reach another one, when newcomers are level, when nothing advances, or when a promise asks for it:
+// The manager of a stage's membership, as a pure protocol without I/O. It forms a new world when a member is lost,
+// leaves or cannot reach another member, when newcomers have caught up, when no step is applied for a while, or when a
+// trainer has promised a later world:
 //
-//   1. Members of the last stored world are asked to promise the next number. From then on a member is frozen.
-//   2. The position is the largest one that members of the last stored world report. Nobody else has a say in it. If
-//      none of them is left, it is the last committed checkpoint.
+//   1. The members of the last stored world are asked to promise the next number. A member that has promised is
+//      frozen: it applies no further step until the new world begins.
+//   2. The new world begins at the largest position that members of the last stored world report. Positions of other
+//      trainers do not count. If none of these members is left, it begins at the last committed checkpoint.
 //   3. The world is stored, then announced. The answer to every heartbeat announces it, so a lost answer does no harm.
 //
-// A manager that starts again has forgotten all but the stored world; it hears the rest from the next heartbeats. Two
-// managers may act at once while a cluster is partitioned: the store takes the next world from one of them only.
+// A restarted manager knows only the stored world; it learns the rest from the next heartbeats. While a cluster is
+// partitioned, two managers may be active at once, but the store accepts the next world from only one of them.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Decides who is in the world.</summary>
-/// <param name="options">Times.</param>
-/// <param name="shards">Shards of a batch, V.</param>
-/// <param name="record">What is stored.</param>
-/// <param name="started">When this manager started: trainers are given the time to report.</param>
+/// <summary>Decides which trainers are members of the world.</summary>
+/// <param name="options">Timeouts and limits.</param>
+/// <param name="shards">Number of shards of a batch, V.</param>
+/// <param name="record">The stored membership.</param>
+/// <param name="started">
+/// The time at which this manager started. Trainers get <see cref="WorldOptions.LostAfter"/> from then on to report.
+/// </param>
 public sealed partial class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
 {
     private readonly Dictionary<TrainerId, Trainer> _trainers = [];
@@ -29,20 +33,21 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     private TimeSpan? _candidatesSince;
     private int _forming;
 
-    /// <summary>What is stored.</summary>
+    /// <summary>The stored membership.</summary>
     public WorldRecord Record => _record;
 
-    /// <summary>Number of the world that is being formed; 0 if none is.</summary>
+    /// <summary>Number of the world that is being formed; 0 if there is none.</summary>
     public int Forming => _forming;
 
     /// <summary>
-    /// 0 while no world is being formed, 1 while members are asked to promise, 2 while newcomers are asked too. When it
-    /// rises, and when a world is stored, the caller prompts the trainers to report at once.
+    /// 0 while no world is being formed, 1 while members are asked to promise, 2 while newcomers are asked as well.
+    /// When the value rises, and when a world is stored, the caller prompts the trainers to report at once.
     /// </summary>
     public int Asking => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
 
     /// <summary>
-    /// Whether a trainer knows a later world than this manager: another one has stored it. Start again from the store.
+    /// Whether a trainer knows a later world than this manager, because another manager has stored it. The caller must
+    /// then start a new manager from the stored state.
     /// </summary>
     public bool IsStale { get; private set; }
 
@@ -50,14 +55,14 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
     private IEnumerable<TrainerId> Members => World is { } world ? world.Members.Select(member => member.Id) : [];
 
-    /// <summary>A trainer reports.</summary>
-    /// <param name="report">Its report.</param>
+    /// <summary>Processes a trainer's report.</summary>
+    /// <param name="report">The report.</param>
     /// <param name="now">The time, on the manager's clock.</param>
     public ManagerAnswer Hear(TrainerReport report, TimeSpan now)
     {
         if (!_trainers.TryGetValue(report.Id, out Trainer? trainer))
         {
-            // A process that is started again replaces the one before it at the same place.
+            // A restarted process replaces the earlier process with the same name.
             foreach (TrainerId old in _trainers.Keys.Where(id => id.Name == report.Id.Name).ToArray())
             {
                 if (old.Incarnation > report.Id.Incarnation)
@@ -73,7 +78,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
         if (trainer.IsGone)
         {
-            return new ManagerAnswer(); // Sent before its place was taken.
+            return new ManagerAnswer(); // The report was sent before the process was replaced.
         }
 
         (trainer.Report, trainer.HeardAt) = (report, now);
@@ -95,10 +100,10 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     }
 
     /// <summary>
-    /// What to store next, or null. The caller stores it and calls <see cref="Stored"/>; if another manager has stored
-    /// something, it starts again from what is stored.
+    /// Returns the next record to store; null if there is none. The caller stores it and calls <see cref="Stored"/>. If
+    /// another manager has stored something else, the caller starts a new manager from the stored state.
     /// </summary>
-    /// <param name="now">The time.</param>
+    /// <param name="now">The time, on the manager's clock.</param>
     public WorldRecord? Tick(TimeSpan now)
     {
         ForgetSilent(now);
@@ -118,11 +123,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         }
 
         return Carriers(now) is { Length: > 0 } carriers ? FormOf(carriers, now)
-            : _wrong.Count > 0 ? EndWorld() // Only members that compute wrong numbers are left.
+            : _wrong.Count > 0 ? EndWorld() // The only members left compute wrong numbers.
             : FormFromCheckpoint(now);
     }
 
-    /// <summary>The record is stored.</summary>
+    /// <summary>Notifies the manager that a record is stored.</summary>
     public void Stored(WorldRecord stored, TimeSpan now)
     {
         if (stored.World?.Number != World?.Number)
@@ -144,17 +149,17 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     }
 
     /// <summary>
-    /// A checkpoint may be committed if it is of the stored world and newer than the last one, and nobody is known to
-    /// be wrong.
+    /// Decides whether a checkpoint may be committed: it must be of the stored world and newer than the last one, and
+    /// no member may be known to be wrong.
     /// </summary>
-    /// <param name="world">The world whose members made it.</param>
-    /// <param name="step">Its step.</param>
-    /// <returns>The record to store with it, or null if it is stale.</returns>
+    /// <param name="world">Number of the world whose members made the checkpoint.</param>
+    /// <param name="step">Step of the checkpoint.</param>
+    /// <returns>The record to store with the checkpoint; null if it must not be committed.</returns>
     public WorldRecord? Commit(int world, long step) =>
         world == World?.Number && step > _record.SafeStep && ReturnReason is null && _wrong.Count == 0
             ? _record with { SafeStep = step } : null;
 
-    /// <summary>Why a new world is needed, for people; null if it is not.</summary>
+    /// <summary>Why a new world is needed, as text for people; null if it is not.</summary>
     public string? Reason(TimeSpan now)
     {
         if (World is null)
@@ -164,7 +169,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
         if (World.Members.IsEmpty)
         {
-            return "all return to the last checkpoint";
+            return "all trainers return to the last checkpoint";
         }
 
         if (_wrong.Count > 0)
@@ -175,12 +180,12 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         TrainerId[] lost = [.. Members.Where(id => IsLost(id, now))];
         if (lost.Length > 0)
         {
-            return $"lost {string.Join(", ", lost)}";
+            return $"trainers were lost: {string.Join(", ", lost)}";
         }
 
         if (Members.FirstOrDefault(id => Find(id) is { Report.IsLeaving: true }) is { Name: not null } leaving)
         {
-            return $"{leaving} leaves";
+            return $"{leaving} is leaving";
         }
 
         if (Members.FirstOrDefault(id => Find(id) is { } member && member.Report.World == World.Number
@@ -191,12 +196,12 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
         if (Cut(now) is { Count: > 0 } cut)
         {
-            return $"{string.Join(", ", cut)} cannot be reached by others";
+            return $"{string.Join(", ", cut)} cannot be reached by other members";
         }
 
         if (_trainers.Values.Any(trainer => !trainer.IsGone && trainer.Report.Promised > World.Number))
         {
-            return "a later world was promised";
+            return "a trainer has promised a later world";
         }
 
         if (now - _progress.At > options.StallAfter)
@@ -206,10 +211,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
         return World.Members.Length < shards && now - _storedAt >= options.GrowPeriod
             && _trainers.Values.Any(trainer => IsCandidate(trainer) && IsLevel(trainer))
-            ? "newcomers are level" : null;
+            ? "newcomers have caught up" : null;
     }
 
-    // Members that still have a say: those that were heard and have the weights.
+    // Members whose positions count: they have reported, have the weights, have promised, and are not known to be
+    // wrong.
     private Trainer[] Carriers(TimeSpan now) =>
     [
         .. Members.Where(id => !IsLost(id, now)).Select(Find).OfType<Trainer>()
@@ -224,7 +230,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         Trainer[] staying = [.. carriers.Where(Stays)];
         if (staying.Length == 0)
         {
-            // If all of them are leaving or cut off, all stay for one more world: only they have the weights.
+            // If all of them are leaving or cannot be reached, all stay for one more world: only they have the weights.
             staying = carriers;
         }
 
@@ -257,7 +263,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return null;
         }
 
-        // Waits for other trainers that are also starting: another change of world would cost more than the wait.
+        // Waits for other trainers that are starting, too: another change of world would cost more than the wait.
         _candidatesSince ??= now;
         return now - _candidatesSince < options.GatherTime ? null : Form(_record.SafeStep, restored);
     }
@@ -271,7 +277,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
                 .OrderBy(one => one.Report.Id, TrainerId.Order),
         ];
 
-        // The members that are left out may be the only ones with the last total.
+        // The trainers that were not chosen may be the only ones with the last step.
         if (!chosen.Any(one => one.Report.Position == position))
         {
             position = chosen.Max(one => one.Report.Position);
@@ -297,7 +303,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     private bool HaveAllPromised(TimeSpan now) => Members.All(id =>
         IsLost(id, now) || (Find(id) is { } member && member.Report.Promised >= _forming));
 
-    // A newcomer is level when its weights lack no more than what is on its way to it.
+    // A newcomer has caught up when its weights lack no more steps than those that are in transit to it.
     private bool IsLevel(Trainer trainer) =>
         trainer.Report.HasState && trainer.Report.Position >= _progress.Position - options.LevelSteps;
 
@@ -305,7 +311,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         !trainer.IsGone && !trainer.Report.IsLeaving && !IsMember(trainer.Report.Id)
         && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt);
 
-    // No member is left that has the weights.
+    // Whether no member that has the weights is left.
     private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>
         IsLost(id, now) || Find(id) is { Report: { HasState: false } report } && report.World >= World!.Number);
 

@@ -95,7 +95,7 @@ public sealed class TorchTrainingTests : IDisposable
         Assert.Equal(CheckpointStore.PathOf(config.Folder, moved, isPlanned: true), path);
         RefusedFileException refusal = await Assert.ThrowsAsync<RefusedFileException>(
             () => export.WriteAsync(checkpoint, config.Folder, Cancellation));
-        Assert.Contains("has one of step 9", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("has a checkpoint of step 9", refusal.Message, StringComparison.Ordinal);
         Assert.Equal(expected, ToyStage.Run(config));
     }
 

@@ -1,5 +1,6 @@
-// Goal: a state that is written as parts, or sent as a copy, is read back number by number; what is damaged is refused;
-// and the parts do not depend on who writes them. Method: states of several sizes, cut everywhere.
+// Goal: a state that is written as parts, or sent as a copy, is read back number by number; damaged parts are refused;
+// and the parts do not depend on which trainer writes them. Method: states of several sizes, read in pieces of
+// several lengths, and damaged files.
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;

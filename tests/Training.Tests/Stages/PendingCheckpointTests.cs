@@ -1,6 +1,6 @@
-// Goal: a checkpoint is committed only when every part is stored and two holders name the same digest, whichever holder
-// is lost meanwhile; and the holders together always do what is missing. Method: cases, and random losses of holders
-// and reports under seeds.
+// Goal: a checkpoint is committed only when every part is stored and two holders report the same digest, whichever
+// holder is lost meanwhile; and the holders' tasks together always cover what is missing. Method: cases, and random
+// losses of holders and of reports by seed.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
@@ -40,7 +40,7 @@ public sealed class PendingCheckpointTests
             pending.Hear(s_a, [Report(part, isStored: true)]);
         }
 
-        Assert.Null(pending.Commit(7, holders)); // Nobody has confirmed any of them.
+        Assert.Null(pending.Commit(7, holders)); // No witness has confirmed any part yet.
         for (int part = 0; part < Parts; part++)
         {
             Assert.Null(pending.Commit(7, holders));
@@ -124,7 +124,7 @@ public sealed class PendingCheckpointTests
 
                     if (random.Next(3) > 0)
                     {
-                        pending.Hear(holder, own.Values); // Else the heartbeat is lost.
+                        pending.Hear(holder, own.Values); // Otherwise the heartbeat is lost.
                     }
                 }
 

@@ -1,5 +1,5 @@
-// Goal: the trainer that is wrong is named whenever that can be known, and nobody is named where it cannot. Method:
-// every case of claims, first and again.
+// Goal: the trainer that is wrong is named whenever it can be determined, and otherwise no trainer is named. Method:
+// all cases of first claims and of claims in the trial.
 using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 using Xunit;

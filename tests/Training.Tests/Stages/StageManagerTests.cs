@@ -1,5 +1,5 @@
-// Goal: what the manager of a stage stores, and what it does not: a checkpoint of which somebody has another state, a
-// world with a trainer that is wrong, steps from before a return. Method: reports by hand on a clock.
+// Goal: the manager of a stage does not store a checkpoint that differs from the state of another member, a world with
+// a member that is wrong, or steps from before a return to a checkpoint. Method: hand-made reports on a manual clock.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
@@ -44,10 +44,10 @@ public sealed class StageManagerTests
         Assert.Equal((4, 4, 10L), (change.World.World.Number, change.World.Returned, change.World.World.FirstStep));
         Assert.False(change.World.IsDoubted);
         Assert.Null(change.Checkpoint);
-        Assert.Contains("c#1 had another one", change.Reason, StringComparison.Ordinal);
+        Assert.Contains("the state of c#1 differs", change.Reason, StringComparison.Ordinal);
         manager.Stored(change, Now);
 
-        // What they held counts no more, and the one that was wrong is not asked to restore.
+        // Copies from before the return do not count anymore, and the trainer that was wrong is not asked to restore.
         ManagerAnswer answer = Hear(manager, s_a, 21, Held(20, "x"), world: 3);
         Assert.Equal((10L, 4), (answer.Restore, answer.World?.Number));
         Assert.Null(Hear(manager, s_c, 21, Held(20, "y"), world: 3).Restore);
@@ -79,7 +79,7 @@ public sealed class StageManagerTests
         StageChange pause = manager.Tick(Now)!;
         Assert.True(pause.Pauses);
         Assert.False(pause.World.IsDoubted);
-        Assert.Contains("cannot be found out", pause.Reason, StringComparison.Ordinal);
+        Assert.Contains("cannot be determined", pause.Reason, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -104,7 +104,7 @@ public sealed class StageManagerTests
         Assert.Contains("b#1 computes wrong numbers", change.Reason, StringComparison.Ordinal);
         manager.Stored(change, Now);
 
-        // It stays out.
+        // The removed trainer stays excluded.
         _now += 60;
         Assert.Null(Hear(manager, s_b, 10, new StateReport(), change.World.World.Number).Restore);
     }

@@ -1,5 +1,5 @@
 // Goal: a difference between the members' states is found at the first step at which they differ, the minority is
-// named, and a step counts as agreed only when everybody who had it has said the same. Method: cases.
+// named, and a step counts as agreed only when all members that had it have reported the same digest. Method: cases.
 using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 using Xunit;
@@ -77,7 +77,7 @@ public sealed class StateAuditTests
         Assert.Equal(60, _audit.Find([s_a, s_b])!.Step);
     }
 
-    // A step that was reached again counts as it is now.
+    // If a step is computed again, its last digest counts.
     [Fact]
     public void TheLastDigestOfAStep_Counts()
     {

@@ -1,5 +1,5 @@
-// Goal: a frame arrives as it was sent, or not at all, and no header makes a receiver allocate more than the run needs.
-// Method: round trips, single flipped bits and cuts of frames by seed, and hand-made headers with correct checksums.
+// Goal: a frame arrives as it was sent or not at all, and no header makes a receiver allocate more than the run needs.
+// Method: round trips; flipped bits and truncated frames by seed; and hand-made headers with correct checksums.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -135,7 +135,7 @@ public sealed class FrameCodecTests
         Assert.Contains("begins with", Refusal(() => FrameSamples.Decode(http)), StringComparison.Ordinal);
     }
 
-    // A header alone allocates nothing: memory comes with the first byte's window.
+    // A header alone allocates nothing: memory is allocated when the first window is requested.
     [Fact]
     public void AHeader_AllocatesNothing_ForItsPayload()
     {
@@ -148,7 +148,7 @@ public sealed class FrameCodecTests
         Assert.Equal(2_400_004, body.Bytes);
     }
 
-    // Sums whose checksum is right, but which claim more than there is, or what cannot be.
+    // Sums with a correct checksum that claim more elements than there are, or impossible values.
     [Theory]
     [InlineData(40, 65, "65 indices of samples; a batch has 64 samples")]
     [InlineData(40, -1, "-1 indices")]
@@ -165,7 +165,7 @@ public sealed class FrameCodecTests
     [InlineData(48, 9, "claims about 9 shards; a batch has 8")]
     [InlineData(48, -1, "claims about -1 shards")]
     [InlineData(48, 3, "do not fit")]
-    [InlineData(60, 8, "about shard 8; shards are 0..7")]
+    [InlineData(60, 8, "about shard 8; it must be in 0..7")]
     [InlineData(60, -1, "about shard -1")]
     public void ImpossibleSums_AreRefused(int at, int value, string said)
     {
@@ -190,7 +190,7 @@ public sealed class FrameCodecTests
             said, Refusal(() => BatchSumsCodec.Read(bytes, FrameSamples.Limits)), StringComparison.Ordinal);
     }
 
-    // What a peer would refuse is refused where it is made.
+    // A frame that a peer would refuse is refused by the sender's own codec.
     [Fact]
     public void FramesOutsideOfTheLimits_AreNotEncoded()
     {
@@ -227,7 +227,7 @@ public sealed class FrameCodecTests
             Parameters = parameters, Shards = shards, Samples = samples, StateBytes = state,
         }));
 
-    // The check value of the published definition, and lengths on both sides of a word.
+    // The check value of the published definition, and lengths just below and above that of a word.
     [Fact]
     public void TheChecksum_IsCrc32C_HoweverTheBytesAreCut()
     {

@@ -1,4 +1,4 @@
-// Frames of every kind, by seed, and what the tests of the codec do with them.
+// Sample frames of every kind, by seed, and helpers with which the tests encode and decode them.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -14,7 +14,7 @@ internal static class FrameSamples
 
     public static FrameCodec Codec { get; } = new(Limits);
 
-    // Before Sums, which is made of them.
+    // Declared before Sums, which uses it.
     private static Gen<ShardClaim> Claims { get; } =
         from shard in Gen.Int[0, 7]
         from loss in Gen.Double
@@ -42,7 +42,7 @@ internal static class FrameSamples
             Largest = largest, World = world,
         };
 
-    // Lengths on both sides of the pieces' ends.
+    // The lengths include those just below and above the length of a piece.
     public static Gen<GradientSlice> Slices(int slice) =>
         from length in Gen.OneOf(Gen.Int[0, 40], Gen.OneOf(262_143, 262_144, 262_145, 600_000))
         from seed in Gen.Int
@@ -65,7 +65,7 @@ internal static class FrameSamples
                 new FollowedFrame(world, slice, step), new CopyFrame(world, step, slice, 8),
                 new StateFrame(world, step, slice, 9, null))))));
 
-    /// <summary>Numbers of any bits, NaNs with a payload among them.</summary>
+    /// <summary>Numbers with random bits, including NaNs with a payload.</summary>
     public static float[] Numbers(int seed, int length)
     {
         float[] numbers = new float[length];
@@ -86,7 +86,7 @@ internal static class FrameSamples
         return all.ToArray();
     }
 
-    /// <summary>Decodes one frame, in pieces of any size; the rest of the bytes must be empty.</summary>
+    /// <summary>Decodes one frame in pieces of random sizes; no bytes may follow the frame.</summary>
     public static Frame Decode(ReadOnlySpan<byte> bytes, FrameDecoder? decoder = null, Random? pieces = null)
     {
         FrameBody body = (decoder ?? new FrameDecoder(Codec)).Begin(bytes[..FrameCodec.HeaderBytes]);

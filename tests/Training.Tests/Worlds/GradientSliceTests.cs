@@ -1,5 +1,5 @@
-// Goal: slices add up to the same bits as the whole vector does in one process, and keep the order of the samples.
-// Method: sums by a plain loop.
+// Goal: slices add up to the same bits as the whole vector in one process, and keep the order of the samples. Method:
+// the sums are compared with those of a plain loop.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -8,7 +8,7 @@ namespace Atelier.Training.Tests.Worlds;
 
 public sealed class GradientSliceTests
 {
-    // Lengths that are not a multiple of a vector's, and every bit pattern of the operands.
+    // The lengths include some that are not a multiple of a SIMD vector's; the operands have every bit pattern.
     [Fact]
     public void Merge_AddsFloats_InTheMemoryOfTheLeft() =>
         Gen.Select(Gen.Int[0, 100], Gen.Int[0, 7], Gen.Int, Gen.Int).Sample((length, offset, one, other) =>

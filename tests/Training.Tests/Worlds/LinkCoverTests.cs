@@ -1,4 +1,5 @@
-// Goal: the fewest trainers leave, so that those that stay reach each other. Method: all sets of a few trainers tried.
+// Goal: as few trainers as possible leave, so that the remaining ones reach each other. Method: comparison with all
+// sets of a few trainers.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -34,7 +35,7 @@ public sealed class LinkCoverTests
 
     private static TrainerId Id(int number) => new($"t{number}", number);
 
-    // Beyond the size for which the smallest set is searched.
+    // More trainers than the limit of the exact search.
     [Fact]
     public void ManyBrokenLinks_AreAllCovered()
     {

@@ -1,5 +1,6 @@
-// Goal: two claims are equal only if all bits and places of the gradients are, and the norm is that of the numbers.
-// Method: any bit flipped, any two numbers exchanged, any length; a plain loop for the norm.
+// Goal: two claims are equal only if the gradients have the same bits in the same places, and the norm is that of the
+// numbers. Method: single flipped bits, exchanged numbers and all lengths; the norm is compared with that of a plain
+// loop.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;

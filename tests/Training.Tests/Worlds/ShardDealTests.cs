@@ -1,5 +1,5 @@
-// Goal: every shard is dealt once, in runs, as speeds say, with few nodes to send. Method: generated speeds; the
-// traffic of equal trainers, counted.
+// Goal: every shard is given to exactly one trainer, in runs whose lengths follow the speeds, with few nodes to send.
+// Method: generated speeds, and the counted traffic of equally fast trainers.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -36,7 +36,8 @@ public sealed class ShardDealTests
         Assert.Equal(shards, next);
     });
 
-    // No deal is shorter than the whole at the speed of all, or than one shard of the slowest.
+    // Lower bounds of a step's time: all shards at the total speed of all trainers, and one shard on the slowest
+    // trainer.
     [Fact]
     public void Step_TakesLittleLongerThanTheShortestDeal() => Deals.Sample((shards, speeds) =>
     {

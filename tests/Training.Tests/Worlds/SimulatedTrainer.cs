@@ -1,4 +1,4 @@
-// A process of the simulated stage that lends a device, and an activation of its manager.
+// A trainer process of the simulated stage, and an activation of the stage's manager.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
@@ -6,7 +6,7 @@ using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Tests.Worlds;
 
-/// <summary>A process that lends a device.</summary>
+/// <summary>A simulated process that lends a device to training.</summary>
 internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 {
     private readonly WorldSimulation _run;
@@ -35,20 +35,20 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 
     public bool IsAlive { get; set; } = true;
 
-    /// <summary>Hangs: it neither receives nor reports.</summary>
+    /// <summary>Whether the process hangs: it neither receives nor reports.</summary>
     public bool IsFrozen { get; set; }
 
     public bool IsLeaving { get; set; }
 
-    /// <summary>Its device computes wrong gradients now and then.</summary>
+    /// <summary>Whether the device computes wrong gradients from time to time.</summary>
     public bool IsWrong { get; set; }
 
-    /// <summary>Its device gives NaN.</summary>
+    /// <summary>Whether the device returns NaN.</summary>
     public bool GivesNaN { get; set; }
 
     public ulong State => _state;
 
-    /// <summary>The state that it had after so many steps; null if it did not have it.</summary>
+    /// <summary>The trainer's state after the given step; null if the trainer did not have it.</summary>
     public ulong? StateAt(long step) => _states.TryGetValue(step, out ulong state) ? state : null;
 
     public void Damage()
@@ -66,7 +66,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         }
     }
 
-    /// <summary>The connection to a peer that died is closed.</summary>
+    /// <summary>Closes the connection to a peer that died.</summary>
     public void Broken(TrainerId peer)
     {
         if (!IsAlive || !_broken.Add(peer))
@@ -83,7 +83,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         }
     }
 
-    /// <summary>Nothing that is sent to a peer arrives; the connection's own heartbeats show it to both ends.</summary>
+    /// <summary>Loses everything that is sent to a peer; the connection's heartbeats reveal it to both ends.</summary>
     public void Lost(TrainerId peer) => _run.After(1, () =>
     {
         Broken(peer);
@@ -132,7 +132,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         return all ? claims : SuspectShards.Of(step, verdict, claims, WorldSimulation.VerifyInterval);
     }
 
-    // A checkpoint waits while the one before is not committed.
+    // A checkpoint waits until the previous one is committed.
     public bool CanApply() =>
         _held is null || _held.Value.Checkpoint.Step > Replica.Position
         || (Replica.Position + 1) % _run.SaveInterval != 0;
@@ -188,7 +188,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         }
     });
 
-    /// <summary>What the manager answered; what has changed by it is reported at once.</summary>
+    /// <summary>Processes the manager's answer; a change that results from it is reported at once.</summary>
     public void Answered(SimulatedAnswer answer)
     {
         if (_held is { } held && (held.Checkpoint.Step <= answer.SafeStep || held.Checkpoint.World <= answer.Returned))
@@ -319,7 +319,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 internal sealed record SimulatedAnswer(
     ManagerAnswer Manager, IReadOnlyList<PartTask> Tasks, long SafeStep, int Returned);
 
-/// <summary>An activation of the manager.</summary>
+/// <summary>A simulated activation of the manager.</summary>
 internal sealed class SimulatedManager
 {
     private readonly WorldSimulation _run;
@@ -389,7 +389,7 @@ internal sealed class SimulatedManager
             _isStoring = false;
             if (tag is null || change.Pauses)
             {
-                Restart(); // Unknown outcome, another manager, or a pause: start again from what is stored.
+                Restart(); // Unknown outcome, another manager, or a pause: restart from the stored state.
                 return;
             }
 

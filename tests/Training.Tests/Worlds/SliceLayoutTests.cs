@@ -1,4 +1,5 @@
-// Goal: slices cover the vector once, and a frame whose numbers are not those of its slice is noticed.
+// Goal: slices cover the vector exactly once, and a frame whose length is not that of its slice is detected. Method:
+// all layouts of short vectors.
 using Atelier.Training.Worlds;
 using Xunit;
 

@@ -1,5 +1,6 @@
-// Goal: a state arrives whole and unchanged, or its sender is caught; a receiver holds one state of a peer, and of that
-// only what has arrived. Method: states of lengths around the ends of chunks and segments, and chunks out of order.
+// Goal: a state arrives complete and unchanged, or its sender is detected as faulty; a receiver holds one state per
+// peer, and only the bytes that have arrived. Method: lengths around the ends of chunks and segments, and chunks out of
+// order.
 using System.Security.Cryptography;
 using Atelier.Training.Worlds;
 using Xunit;
@@ -86,7 +87,7 @@ public sealed class StateChunksTests
         Assert.Equal(9, whole.Step);
     }
 
-    // The checksums of the chunks are right: the copy changed while it was sent, or its sender lies.
+    // The checksums of the chunks are correct, but the copy changed while it was sent, or the sender lies.
     [Fact]
     public void AnotherDigest_IsRefused_AndTheStateIsGone()
     {
@@ -127,7 +128,7 @@ public sealed class StateChunksTests
             StringComparison.Ordinal);
     }
 
-    // A receiver of a state that claims the limit holds the segments that have arrived.
+    // If a state claims the maximum length, its receiver allocates only the segments whose bytes arrive.
     [Fact]
     public void MemoryComes_AsBytesArrive()
     {
@@ -139,7 +140,7 @@ public sealed class StateChunksTests
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, StateBytes.SegmentBytes + 10_000);
     }
 
-    // Parts of several members: all fit together, or the one that does not is refused.
+    // Parts of several members: either all belong to one state, or they are refused.
     [Theory]
     [InlineData(1)]
     [InlineData(3)]
@@ -181,7 +182,9 @@ public sealed class StateChunksTests
         Assert.Throws<ArgumentException>(
             () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, new StatePart(new Copy(0), 0, 1))));
         Assert.Throws<ArgumentException>(
-            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, new StatePart(new StateBytes((40L << 20) + 1), 0, 1))));
+            () => new StateSender(
+                FrameSamples.Codec,
+                new StateFrame(1, 5, 0, 1, new StatePart(new StateBytes((40L << 20) + 1), 0, 1))));
         Assert.Throws<ArgumentException>(
             () => new StateSender(FrameSamples.Codec, new StateFrame(0, 5, 0, 1, new StatePart(new Copy(1), 0, 1))));
         Assert.Throws<ArgumentException>(() => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, null)));

@@ -1,5 +1,5 @@
-// Goal: before a step is skipped or rolled back, the shards that explain it are verified; every n steps one is verified
-// in any case, and in the long run each of them. Method: cases.
+// Goal: before a step is skipped or rolled back, the shards that explain it are verified; every n steps one shard is
+// verified in any case, and in the long run every shard is. Method: cases.
 using System.Collections.Immutable;
 using Atelier.Training.Worlds;
 using Xunit;

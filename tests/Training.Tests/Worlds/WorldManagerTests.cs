@@ -1,4 +1,5 @@
-// Goal: the manager's rules one by one, where a simulation as a whole heals itself. Method: reports by hand on a clock.
+// Goal: each of the manager's rules holds by itself; in a whole simulation, other rules could hide a broken one.
+// Method: hand-made reports on a manual clock.
 using System.Collections.Immutable;
 using Atelier.Training.Worlds;
 using Xunit;
@@ -21,7 +22,7 @@ public sealed class WorldManagerTests
         Assert.Equal(40, answer.Restore);
         Assert.Equal(1, answer.Promise);
         manager.Hear(Report(s_b, position: 40), At(0.2));
-        Assert.Null(manager.Tick(At(0.3))); // Others may be starting.
+        Assert.Null(manager.Tick(At(0.3))); // Other trainers may be starting.
         manager.Hear(Report(s_a, position: 40), At(0.4));
         manager.Hear(Report(s_c, position: 39), At(0.5));
         WorldRecord stored = manager.Tick(At(0.3) + _options.GatherTime)!;
@@ -73,7 +74,7 @@ public sealed class WorldManagerTests
         WorldManager manager = New(Record(3, s_a, s_b));
         manager.Hear(Report(s_a, world: 3, promised: 4, position: 10), At(0));
         manager.Hear(Report(s_b, world: 3, promised: 4, position: 11), At(0));
-        manager.Hear(Report(s_c, world: 2, promised: 4, position: 99), At(0)); // It was removed in world 3.
+        manager.Hear(Report(s_c, world: 2, promised: 4, position: 99), At(0)); // World 3 is formed without it.
         World world = manager.Tick(At(0))!.World!;
         Assert.Equal(11, world.FirstStep);
         Assert.Equal([s_a, s_b], world.Members.Select(member => member.Id));

@@ -1,4 +1,4 @@
-// Goal: each way in which a world changes, alone, within its own time, and at the cost that it is meant to have.
+// Goal: every kind of change of a world, by itself, ends within its own time limit and costs no more than intended.
 // Method: one event at a time in the simulated stage, over a few seeds; times are simulated.
 using Atelier.Training.Worlds;
 using Xunit;
@@ -28,7 +28,7 @@ public sealed class WorldRecoveryTests
         run.Trainers[2].IsLeaving = true;
         run.Trainers[2].Report();
 
-        // A step takes the two that stay longer, up to three times as long where the fastest leaves.
+        // A step of the two remaining trainers takes longer: up to three times as long if the fastest trainer leaves.
         WithinSeconds(run, 1 + (4 * step), () => run.Stored.World!.Members.Length == 2 && Furthest(run) > before);
     });
 
@@ -54,7 +54,7 @@ public sealed class WorldRecoveryTests
         Assert.Equal(run.Stored.SafeStep > safe ? run.Stored.SafeStep : safe, run.Stored.World!.FirstStep);
     });
 
-    // Members continue while it copies; only the step at which it joins waits for it.
+    // Members continue while the newcomer copies the state; only the step at which it joins waits for it.
     [Fact]
     public void Newcomer_JoinsWhileTheOthersTrain() => Each(2, run =>
     {
@@ -72,7 +72,7 @@ public sealed class WorldRecoveryTests
     [Fact]
     public void ManagerThatIsAway_StopsNoStep() => Each(3, run =>
     {
-        run.SaveInterval = 1000; // A checkpoint waits for the commit of the one before.
+        run.SaveInterval = 1000; // A checkpoint would wait for the commit of the previous one.
         run.Managers[^1].IsAlive = false;
         long before = Furthest(run);
         run.Run(run.Now + TimeSpan.FromSeconds(60));

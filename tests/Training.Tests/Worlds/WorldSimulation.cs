@@ -1,5 +1,5 @@
 // A stage in simulated time: trainers, the connections between them, the manager's activations and its store. The
-// weights are a hash chain over all gradients, so that one wrong bit anywhere shows in every state after it.
+// weights are a hash chain over all gradients, so that a single wrong bit shows in every later state.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
@@ -7,7 +7,7 @@ using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Tests.Worlds;
 
-/// <summary>What can go wrong in a seed.</summary>
+/// <summary>Kinds of faults that a seed may contain.</summary>
 [Flags]
 internal enum Faults
 {
@@ -28,7 +28,7 @@ internal enum Faults
     NotFinite = 8192,
 }
 
-/// <summary>A slice of a gradient, and with the first one the claims about its shards.</summary>
+/// <summary>A slice of a gradient; the first slice also has the claims about its shards.</summary>
 internal sealed record SimulatedSlice(ulong[] Values, ImmutableArray<ShardClaim> Claims);
 
 internal sealed class WorldSimulation
@@ -77,7 +77,7 @@ internal sealed class WorldSimulation
 
     public List<SimulatedManager> Managers { get; } = [];
 
-    /// <summary>Pairs whose data connections do not work, in one direction.</summary>
+    /// <summary>Pairs between which the data connection does not work in the given direction.</summary>
     public HashSet<(string From, string To)> Dead { get; } = [];
 
     public int Applied { get; private set; }
@@ -92,7 +92,7 @@ internal sealed class WorldSimulation
 
     public int Pauses { get; private set; }
 
-    /// <summary>Steps between checkpoints.</summary>
+    /// <summary>Number of steps between checkpoints.</summary>
     public int SaveInterval { get; set; } = 10;
 
     public bool Has(Faults fault) => (Faults & fault) != Faults.None && IsStormy;
@@ -138,7 +138,7 @@ internal sealed class WorldSimulation
         }
     }
 
-    /// <summary>A frame travels; frames of one connection arrive in order.</summary>
+    /// <summary>Sends a frame; frames of one connection arrive in order.</summary>
     public void Send(SimulatedTrainer from, TrainerId to, Frame frame)
     {
         double delay = (Random.NextDouble() * 0.02)
@@ -163,7 +163,7 @@ internal sealed class WorldSimulation
             (at, _order++));
     }
 
-    /// <summary>A heartbeat reaches an activation of the manager, or not.</summary>
+    /// <summary>Sends a heartbeat to an activation of the manager; it may be lost.</summary>
     public void Call(SimulatedTrainer from, TrainerReport report, StateReport state)
     {
         if (Has(Faults.LostCalls) && Random.Next(5) == 0)
@@ -195,7 +195,7 @@ internal sealed class WorldSimulation
         });
     }
 
-    /// <summary>Stores the record if nobody has stored another one since the tag.</summary>
+    /// <summary>Stores the record unless another one was stored since the tag was read.</summary>
     public void Store(SimulatedManager by, StageChange change, string? tag, Action<string?> done)
     {
         bool fails = Has(Faults.StoreFails) && Random.Next(3) == 0, isUnanswered = fails && Random.Next(2) == 0;
@@ -253,7 +253,7 @@ internal sealed class WorldSimulation
 
     public (WorldRecord Record, string? Tag) Read() => (Stored, _tag);
 
-    /// <summary>The state that an undisturbed run has after so many steps.</summary>
+    /// <summary>The state of an undisturbed run after the given number of steps.</summary>
     public ulong Reference(long steps)
     {
         while (_states.Count <= steps)
@@ -281,8 +281,8 @@ internal sealed class WorldSimulation
         }
     }
 
-    // A checkpoint that is wrong is committed only if all members that have its step hold the same: then nobody can
-    // know, and it becomes what is right.
+    // A wrong checkpoint is committed only if all members that had its step have the same wrong state. That cannot be
+    // detected, so the wrong state becomes the expected one.
     private void Commit(CheckpointManifest checkpoint)
     {
         long step = checkpoint.Step;

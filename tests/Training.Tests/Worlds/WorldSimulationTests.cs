@@ -1,6 +1,6 @@
-// Goal: whichever trainer dies, hangs, is cut off or joins, every step is applied once to the same weights, no two
-// worlds commit, and training continues once faults cease. Method: thousands of seeds of a simulated stage;
-// ATELIER_SEEDS=a..b runs others.
+// Goal: whichever trainers die, hang, are cut off or join, every step is applied exactly once to the same weights, no
+// two worlds commit at once, and training continues once faults cease. Method: thousands of seeds of a simulated stage;
+// ATELIER_SEEDS=a..b runs other seeds.
 using Xunit;
 
 namespace Atelier.Training.Tests.Worlds;
@@ -69,8 +69,9 @@ public sealed class WorldSimulationTests
             run.Boot($"t{i + 100}");
         }
 
-        // Backoff, silence, restoring, forming; then ten steps by all that there is room for. Damage from before is
-        // found at the next comparison, and costs the same once more.
+        // The limit allows for backoff, silence, restoring and forming a world, and then for ten steps by as many
+        // trainers as there is room for. Damage from before is found at the next comparison and costs the same time
+        // again.
         TimeSpan limit = run.Now + TimeSpan.FromSeconds(run.IsDoubtful ? 180 : 60);
         long safe = run.Stored.SafeStep;
         int wanted = Math.Min(shards, trainers);
@@ -84,10 +85,10 @@ public sealed class WorldSimulationTests
         return run;
     }
 
-    // Something goes wrong about every three seconds.
+    // A fault happens about every three seconds.
     private static void Storm(WorldSimulation run)
     {
-        string? notFinite = null; // Two at once would confirm each other.
+        string? notFinite = null; // Only one device gives NaN at a time: two would confirm each other.
         Strike();
 
         void Strike() => run.After(0.5 + (run.Random.NextDouble() * 5), () =>
@@ -124,7 +125,7 @@ public sealed class WorldSimulationTests
 
                     break;
                 case Faults.Breaks when victim is not null && victim != other:
-                    // Frames in flight are lost, and the connection comes back.
+                    // Frames in flight are lost, and the connection is restored.
                     Cut(victim, other!, both: true, 0.2);
                     break;
                 case Faults.HalfDead when victim is not null && victim != other:

@@ -21,8 +21,8 @@ internal sealed record SubmitStageRequest
     public string[] Overrides { get; init; } = [];
 
     /// <summary>
-    /// Whether it resumes from the checkpoints that single-process training left in its trainer.save_folder, if there
-    /// are any.
+    /// Whether the stage resumes from the checkpoints that single-process training left in its trainer.save_folder, if
+    /// there are any.
     /// </summary>
     public bool Resume { get; init; }
 }
@@ -77,9 +77,9 @@ internal sealed record RunResponse(string Id, string Status, int StageCount, Sta
             stage.Weights, stage.State, stage.Records, stage.Trouble))]);
 }
 
-/// <summary>A checkpoint that was written as a file.</summary>
-/// <param name="Path">Where it is, on the silo that wrote it.</param>
-/// <param name="Step">Steps that are in it.</param>
+/// <summary>A checkpoint that was exported to a file.</summary>
+/// <param name="Path">Path of the file on the silo that wrote it.</param>
+/// <param name="Step">Number of steps that the checkpoint includes.</param>
 internal sealed record ExportResponse(string Path, long Step);
 
 /// <summary>Open runs.</summary>
@@ -89,7 +89,7 @@ internal sealed record RunListResponse(RunResponse[] Data);
 /// <summary>Handlers of /v1/training/runs.</summary>
 internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlobStore blobs)
 {
-    // No export takes longer; until then its checkpoint is kept.
+    // Maximum duration of an export; its checkpoint is kept for this time.
     private static readonly TimeSpan s_exportMax = TimeSpan.FromHours(1);
 
     public static void Map(IEndpointRouteBuilder routes)
@@ -112,7 +112,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
         group.MapPost("{id}/export", (string id, HttpContext context, RunEndpoints endpoints) =>
             endpoints.ExportAsync(id, context.RequestAborted))
             .WithName("exportRun")
-            .WithSummary("Writes the last checkpoint of the current stage into its folder, to be resumed by train.")
+            .WithSummary("Exports the current stage's last checkpoint to the stage's folder; train can resume from it.")
             .Produces<ExportResponse>().Refuses(404, 409);
         group.MapDelete("{id}", (string id, RunEndpoints endpoints) =>
             endpoints.ChangeAsync(id, run => run.CancelAsync()))
@@ -146,7 +146,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
             return ApiError.Invalid(
                 "stages", "invalid_value",
                 $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages, each with a 'configuration' "
-                + "and, optionally, 'overrides', which is a list of texts.");
+                + "and, optionally, 'overrides', which is a list of strings.");
         }
 
         StageSource[] stages;

@@ -51,7 +51,8 @@ public sealed class BenchTests : IDisposable
     public async Task GpuBench_WithoutAGpu_SaysSo()
     {
         Assert.SkipWhen(NativeLibrary.TryLoad("libcuda.so.1", out _), "There is a GPU's driver here.");
-        (await AtelierProgram.RunAsync(_folder.Path, "bench", "gpu")).FailedSaying("There is no NVIDIA GPU, or its driver is");
+        (await AtelierProgram.RunAsync(_folder.Path, "bench", "gpu"))
+            .FailedSaying("There is no NVIDIA GPU, or its driver is");
     }
 
     [Theory]

@@ -203,7 +203,7 @@ public sealed class AutoencoderTests
     [InlineData("""{"act_fn": "mish"}""", "act_fn")]
     [InlineData("""{"down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]}""", "down_block_types")]
     [InlineData("""{"mid_block_add_attention": false}""", "attention")]
-    [InlineData("""{"latents_mean": [0.1]}""", "statistics")]
+    [InlineData("""{"latents_mean": [0.1]}""", "latents_mean")]
     [InlineData("""{"use_quant_conv": 1}""", "use_quant_conv")]
     [InlineData("[]", "Array")]
     public void AConfigurationThatMakesNoNetwork_IsRefusedByName(string json, string named)

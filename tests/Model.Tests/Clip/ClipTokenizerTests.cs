@@ -118,7 +118,7 @@ public sealed class ClipTokenizerTests
         { "c a\n", "line 1: a vocabulary must begin with a #version line" },
         { "#version\nc a\nc a t\n", "line 3: a merge must be two symbols" },
         { "#version\nca t\n", "line 2: both symbols of a merge must be bytes or come from earlier lines" },
-        { "#version\na b\nb c\na bc\nab c\n", "line 5: the symbol abc exists already" },
+        { "#version\na b\nb c\na bc\nab c\n", "line 5: the symbol abc already exists" },
         { "#version\n\na b\n", "line 2: a merge must be two symbols" },
     };
 

@@ -82,8 +82,8 @@ internal static class Choices
     {
         HelpName = "NAME",
         Description =
-            "The data set's column of captions (str or json); by default the one named caption or text, or the only "
-            + "one.",
+            "The data set's caption column (str or json). Default: the column named caption or text, else the only str "
+            + "or json column.",
     };
 
     /// <summary>An option for a column of pictures in an MDS data set.</summary>
@@ -96,8 +96,8 @@ internal static class Choices
         {
             HelpName = "NAME",
             Description =
-                $"{set} column of pictures (jpeg or png); by default the one named image, jpg or similar, or the only "
-                + "one.",
+                $"{set} picture column (jpeg or png). Default: the column named image, jpg or similar, else the only "
+                + "jpeg or png column.",
         };
 
     /// <summary>The option for the sampler's churn; 0 by default.</summary>

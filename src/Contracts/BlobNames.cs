@@ -114,6 +114,6 @@ public readonly record struct BlobName([property: Id(0)] string Value)
     private static BlobName Parse(string text) => TryParse(text, out BlobName name)
         ? name
         : throw new ArgumentException(
-            $"'{text}' is not a valid blob name; it must be kind/tenant/SHA-256, or kind/SHA-256 if the cluster "
-            + "owns blobs of the kind.");
+            $"'{text}' is not a valid blob name; it must be kind/tenant/SHA-256, or kind/SHA-256 for a kind of "
+            + "blob that the cluster owns.");
 }

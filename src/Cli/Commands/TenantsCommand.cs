@@ -110,7 +110,7 @@ internal static class TenantsCommand
     private static Command AddKey()
     {
         Argument<string> tenant = Tenant();
-        Option<string> label = Choices.Text("--label", "Name of the key in lists.", "key");
+        Option<string> label = Choices.Text("--label", "Label that the list command shows for the key.", "key");
         return Verb(
             new Command("add", "Creates a key and prints it. It cannot be shown again.") { tenant, label },
             async (parsed, client, cancellation) =>

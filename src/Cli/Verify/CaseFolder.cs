@@ -40,7 +40,9 @@ public sealed class CaseFolder : IDisposable
     /// <summary>The content of case.json.</summary>
     public JsonElement Json => _document.RootElement;
 
-    /// <summary>Prefix of each parameter's name in the weight formula.</summary>
+    /// <summary>
+    /// Prefix that <see cref="FormulaWeights"/> adds to each parameter's name to compute its weights.
+    /// </summary>
     public string WeightPrefix => Text("weight_prefix") ?? "";
 
     /// <summary>Names of the expected tensors.</summary>

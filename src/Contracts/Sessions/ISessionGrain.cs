@@ -36,7 +36,7 @@ public interface ISessionGrain : IGrainWithStringKey
     /// <summary>Submits a variation of an earlier generation: the same prompt and settings with another seed.</summary>
     /// <param name="id">Id of the variation.</param>
     /// <param name="of">The generation that is varied.</param>
-    /// <param name="seed">The seed; null for the seed after the earlier one.</param>
+    /// <param name="seed">The variation's seed; null for the earlier generation's seed plus 1.</param>
     [Alias("Vary")]
     Task<SubmitAnswer> VaryAsync(GenerationId id, GenerationId of, ulong? seed);
 

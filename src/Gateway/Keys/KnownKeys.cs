@@ -14,7 +14,7 @@ namespace Atelier.Gateway.Keys;
 /// <summary>Outcome of a key's lookup.</summary>
 internal enum KeyLookup
 {
-    /// <summary>The key is one of its tenant's keys.</summary>
+    /// <summary>The key belongs to a tenant.</summary>
     Found,
 
     /// <summary>No tenant has the key.</summary>

@@ -234,7 +234,8 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         if (options.Redis is not null && !IsStore(options.Redis))
         {
             yield return
-                $"{redis} must have the format of StackExchange.Redis, for example 127.0.0.1:6379,password=...";
+                $"{redis} must be a StackExchange.Redis configuration string, for example "
+                + "127.0.0.1:6379,password=...";
         }
 
         foreach (string silo in options.Silos.Where(

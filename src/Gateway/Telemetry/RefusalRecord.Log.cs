@@ -28,7 +28,7 @@ internal static partial class GatewayLog
 
     [LoggerMessage(
         EventId = 706, Level = LogLevel.Warning,
-        Message = "The cluster does not answer; requests are forwarded to the last known {Count} silos.")]
+        Message = "The cluster does not answer; requests are forwarded to the silos known so far ({Count}).")]
     public static partial void ClusterSilent(this ILogger logger, int count);
 
     [LoggerMessage(EventId = 707, Level = LogLevel.Information, Message = "The cluster answers again.")]

@@ -27,10 +27,10 @@ public sealed class RetentionOptions
     [Bounds("01:00:00", "36500.00:00:00")]
     public TimeSpan Sessions { get; set; } = TimeSpan.FromDays(30);
 
-    /// <summary>Gets or sets the maximum time that counts between two readings of the clock.</summary>
+    /// <summary>Gets or sets the most that retention times advance between two readings of the system clock.</summary>
     /// <remarks>
-    /// Time beyond it, as when a machine slept, does not count. Readings are one second apart, and further apart under
-    /// load.
+    /// If more time has passed, for example because the machine slept, the excess is ignored. The clock is read every
+    /// second, or less often under load.
     /// </remarks>
     /// <value>The default is 2 minutes.</value>
     [Bounds("00:00:01", "36500.00:00:00")]

@@ -46,8 +46,9 @@ internal sealed class ModelResidency(
         && States().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only] ? only.Model : null;
 
     /// <summary>
-    /// The models that the worker may hold, and whether each is loaded or fits. A model that could not be loaded is
-    /// left out for a while. A model that is larger than the memory is always left out, unless it is the only one.
+    /// The models that the worker may hold, and whether each is loaded, is being loaded, fits into the free memory or
+    /// needs evictions. A model that failed to load is left out for a while. A model larger than the device's memory is
+    /// always left out, unless it is the device's only model.
     /// </summary>
     public IEnumerable<WorkerModel> States()
     {
@@ -79,8 +80,9 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Plans to load a model. Returns the models to evict for it, whose work the worker must return first; empty if
-    /// another load is planned, or if the last load was not answered a moment ago.
+    /// Plans to load a model. Returns the models to evict first, once the worker has returned the work that needs them.
+    /// Plans nothing and returns an empty list if another load is planned, or during the pause after a load that got
+    /// no answer.
     /// </summary>
     public IReadOnlyList<ModelDigest> Plan(ModelDigest model, Func<ModelDigest, bool> isInUse)
     {

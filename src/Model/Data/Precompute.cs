@@ -203,8 +203,8 @@ public sealed class Precompute
         return string.Create(
             CultureInfo.InvariantCulture,
             $"The networks gave NaN or infinity for {skipped.Count} of {_pictures.Count} pictures, more than the "
-            + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. Their weights are "
-            + $"damaged, or {_compute} is too narrow for them; these latents cannot be used for training.");
+            + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. The networks' "
+            + $"weights are damaged, or {_compute} is too narrow for them; these latents cannot be used for training.");
     }
 
     private static string PartOf(string folder, int part) =>

@@ -11,11 +11,11 @@ namespace Atelier.Model.Training;
 /// <summary>The moving average of the weights: W_avg ← s W_avg + (1 - s) W after each step.</summary>
 /// <param name="Smoothing">The smoothing s, in [0, 1].</param>
 /// <param name="Start">
-/// Steps after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is Composer's
-/// behavior for an ema_start of 0.
+/// Number of steps after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is
+/// Composer's behavior for an ema_start of 0.
 /// </param>
 /// <param name="Ramps">
-/// Whether the smoothing of step k, counted from 0, is at most (k + 1) / (k + 10), so that the initial weights do not
+/// Whether to cap the smoothing of step k, counted from 0, at (k + 1) / (k + 10), so that the initial weights do not
 /// dominate the average of a short training run.
 /// </param>
 public sealed record AverageSettings(double Smoothing, long Start = 0, bool Ramps = false)

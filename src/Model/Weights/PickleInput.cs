@@ -43,7 +43,7 @@ internal sealed class PickleInput
     {
         if (count < 0 || count > Remaining)
         {
-            throw Refuse($"{count} bytes are announced, but {Remaining} are left");
+            throw Refuse($"the pickle declares {count} bytes here, but only {Remaining} remain");
         }
 
         if (count > MaxLiteralBytes)

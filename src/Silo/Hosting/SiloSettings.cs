@@ -194,8 +194,8 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         // This message does not repeat the text either, because the text may contain a password.
         if (options.Redis is not null && !IsRedis(options.Redis))
         {
-            yield return $"{Key(nameof(options.Redis))} must have the format of StackExchange.Redis, for example "
-                + "127.0.0.1:6379,password=...";
+            yield return $"{Key(nameof(options.Redis))} must be a StackExchange.Redis configuration string, for "
+                + "example 127.0.0.1:6379,password=...";
         }
 
         if (options.Roles.HasFlag(SiloRoles.Inference) && options.ModelFolders.Count == 0)

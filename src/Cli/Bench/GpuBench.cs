@@ -18,7 +18,10 @@ namespace Atelier.Cli.Bench;
 /// </summary>
 /// <param name="Batch">Pictures sampled together. Because of guidance, a pass has twice as many rows.</param>
 /// <param name="Evaluation">One evaluation of the whole batch.</param>
-/// <param name="Captions">Seconds for all captions of the batch, which are computed once per picture.</param>
+/// <param name="Captions">
+/// Seconds in which the denoiser prepares the caption features of the whole batch. It does so once per picture, not once
+/// per evaluation.
+/// </param>
 /// <param name="Evaluations">Number of evaluations per picture.</param>
 public sealed record DenoiserSpeed(int Batch, Timing Evaluation, double Captions, int Evaluations)
 {

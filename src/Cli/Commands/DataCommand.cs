@@ -44,7 +44,7 @@ internal static class DataCommand
             "Seed for sampling latents from their distributions, and for the demo world.");
         Option<int?> workers = Choices.NumberOrNone(
             "--workers", 1, 256,
-            "Parts of the latents computed in parallel, each by one thread; by default one per core.");
+            "Number of threads, each of which computes one part of the data set; by default one per core.");
         Option<string> compute = Choices.Precision("--compute", "Precision of the networks.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")

@@ -60,7 +60,8 @@ internal sealed class GenerationOptionsValidator(IOptions<WorkQueueOptions> queu
     {
         if (options.ClaimQuiet == TimeSpan.Zero)
         {
-            yield return $"{Key(nameof(options.ClaimQuiet))} is 0: a duplicated lease counts as a death.";
+            yield return $"{Key(nameof(options.ClaimQuiet))} is 0: if a lease is delivered to two "
+                + "workers, one of them counts as dead although it is alive.";
         }
     }
 

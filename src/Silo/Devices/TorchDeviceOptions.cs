@@ -28,11 +28,12 @@ public sealed class TorchDeviceOptions
     public int Slots { get; set; } = 8;
 
     /// <summary>
-    /// Gets or sets the number of rows of a forward pass: a guided picture takes two, an unguided one takes one.
+    /// Gets or sets the fixed number of rows of every forward pass. A guided picture takes two rows, an unguided one
+    /// takes one.
     /// </summary>
     /// <remarks>
-    /// It is part of the device kind. Passes with fewer pictures are padded, so more rows are faster for many pictures
-    /// and slower for a single one.
+    /// It is part of the device kind, because it may change the last bits of a result. Rows that no picture uses are
+    /// padding, so a larger value makes many pictures faster and a single picture slower.
     /// </remarks>
     /// <value>The default is 2.</value>
     [Bounds(1, 1024)]

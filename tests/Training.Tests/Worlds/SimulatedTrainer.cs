@@ -253,7 +253,8 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 
     private void WhenComputed(Action action)
     {
-        _free = (_free > _run.Now ? _free : _run.Now) + TimeSpan.FromSeconds(0.1 / Speed / _run.Shards * 8);
+        double seconds = _run.Slowness * 0.1 / Speed / _run.Shards * 8;
+        _free = (_free > _run.Now ? _free : _run.Now) + TimeSpan.FromSeconds(seconds);
         _run.After((_free - _run.Now).TotalSeconds, () =>
         {
             if (!IsFrozen)

@@ -92,6 +92,12 @@ internal sealed class WorldSimulation
 
     public int Pauses { get; private set; }
 
+    /// <summary>Heartbeats that trainers have sent.</summary>
+    public long Calls { get; private set; }
+
+    /// <summary>Factor on the time that a shard takes.</summary>
+    public double Slowness { get; set; } = 1;
+
     /// <summary>Number of steps between checkpoints.</summary>
     public int SaveInterval { get; set; } = 10;
 
@@ -166,6 +172,7 @@ internal sealed class WorldSimulation
     /// <summary>Sends a heartbeat to an activation of the manager; it may be lost.</summary>
     public void Call(SimulatedTrainer from, TrainerReport report, StateReport state)
     {
+        Calls++;
         if (Has(Faults.LostCalls) && Random.Next(5) == 0)
         {
             return;

@@ -19,8 +19,8 @@ namespace Atelier.Cli.Bench;
 /// <param name="Batch">Pictures sampled together. Because of guidance, a pass has twice as many rows.</param>
 /// <param name="Evaluation">One evaluation of the whole batch.</param>
 /// <param name="Captions">
-/// Seconds in which the denoiser prepares the caption features of the whole batch. It does so once per picture, not once
-/// per evaluation.
+/// Seconds in which the denoiser prepares the caption features of the whole batch. It does so once per picture, not
+/// once per evaluation.
 /// </param>
 /// <param name="Evaluations">Number of evaluations per picture.</param>
 public sealed record DenoiserSpeed(int Batch, Timing Evaluation, double Captions, int Evaluations)

@@ -21,7 +21,8 @@ internal static class EvalCommand
 
     private static Command Shapes()
     {
-        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Folder of a model that was trained on the demo's scenes.");
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
+            "--model", "Folder of a model that was trained on the demo's scenes.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
         oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));

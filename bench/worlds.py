@@ -2,13 +2,15 @@
 """Trains in a cluster whose processes are killed; checks that the weights are those of `atelier train`, bit for bit.
 
     bench/worlds.py [--kills N] [--every SECONDS] [--silos N ...] [--seed N] [--lanes N ...] [--move]
+                    [--measure]
 
 Trains the two stages of configs/toy by `atelier train` with each number of threads, then in a cluster of silos under
 `atelier up`, whose processes are killed meanwhile: one of them by SIGKILL or SIGTERM, or all at once. Prints the
 digests of weights, moments and averages side by side. An audit that shares no code with the writer reads the records
 of steps from the blob store, and counts how often each sample of each epoch was used. With several numbers of silos
 the run is repeated in clusters of these sizes. With --move another run begins in `atelier train`, continues in the
-cluster, and ends in `atelier train`. Exits with 1 if anything differs.
+cluster, and ends in `atelier train`. With --measure the script prints step rates, and pauses after kills. Exits with 1
+if anything differs.
 Build first with ./atelier test or ./atelier up. Needs only Python's standard library.
 """
 import argparse, hashlib, json, os, random, signal, struct, subprocess, sys, tempfile, time
@@ -139,6 +141,48 @@ def moved(folder, silos):
     return [digests(os.path.join(work, "runs", "toy", name)) for name in STAGES], steps
 
 
+def measured(folder, silos):
+    """Prints the step rate of a long stage in a cluster, and for how long its step stands still, as the API shows it
+    once a second, when silos are killed or stopped."""
+    work = workplace(folder, "measured")
+    cluster = Cluster(os.path.join(folder, "measured-cluster"), silos=silos, options=["--threads", "1"])
+    cluster.start()
+
+    def stage():
+        status, body = cluster.call("GET", "/v1/training/runs/long", key=cluster.admin, timeout=5)
+        return json.loads(body)["stages"][-1] if status == 200 else None
+
+    def watch(seconds):
+        """Steps that passed, the longest time without a new one, and the number of trainers at the end."""
+        begun = last = time.monotonic()
+        longest, first, step, seen = 0, None, None, None
+        while time.monotonic() - begun < seconds:
+            seen = stage() or seen
+            if seen and seen["step"] != step:
+                first, step = (seen["step"] if first is None else first), seen["step"]
+                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            time.sleep(0.05)
+        longest = max(longest, time.monotonic() - last)
+        return step - first, longest, len([one for one in seen["trainers"] if one["shards"]])
+
+    try:
+        atelier("runs", "submit", os.path.join(ROOT, "configs", "toy", STAGES[0] + ".yaml"), "--id", "long", "--data",
+                cluster.folder, "trainer.max_duration=100000ba", cwd=work)
+        while not (seen := stage()) or seen["step"] < 10 or len(seen["trainers"]) < silos:
+            time.sleep(0.2)
+        watch(10)
+        steps, longest, trainers = watch(20)
+        print(f"{trainers} trainers: {steps / 20:.2f} steps/s, longest pause {longest:.1f} s")
+        for name, which, how in [("kill -9 of the newest silo", -1, signal.SIGKILL), ("SIGTERM", -1, signal.SIGTERM),
+                                 ("kill -9 of the oldest silo, with the store", 0, signal.SIGKILL)]:
+            os.kill(cluster.children("Silo")[which], how)
+            steps, longest, trainers = watch(25)
+            print(f"{name}: longest pause {longest:.1f} s, {steps} steps in 25 s, {trainers} trainers at the end")
+        atelier("runs", "cancel", "long", "--data", cluster.folder, cwd=work)
+    finally:
+        cluster.stop()
+
+
 def in_cluster(folder, options, silos):
     """Trains the same stages in a cluster whose processes are killed. Returns the cluster, the run as the API shows it,
     the number of killed processes, the number of signals of each kind, and the duration."""
@@ -210,6 +254,7 @@ def main():
     parser.add_argument("--every", type=float, default=12)
     parser.add_argument("--silos", type=int, nargs="+", default=[3])
     parser.add_argument("--move", action="store_true", help="also move a run between train and the cluster")
+    parser.add_argument("--measure", action="store_true", help="also measure step rate and recovery")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, nargs="+", default=[2], help="numbers of threads for atelier train")
     parser.add_argument("--limit", type=float, default=1800)
@@ -225,6 +270,8 @@ def main():
             print(f"{silos} silos: {run['status']} after {took:.0f} s and {killed} killed silos: {sent}")
             faults += [] if run["status"] == "done" else [f"the run is {run['status']}: {run['stages'][-1]['trouble']}"]
             faults += compare(cluster, run, trained)
+        if options.measure:
+            measured(folder, options.silos[-1])
         if options.move:
             stages, steps = moved(folder, options.silos[0])
             print(f"moved to the cluster at step {steps[0]}, and back at step {steps[1]}")

@@ -44,7 +44,7 @@ def tensors(path):
 
 def digests(folder):
     """Digests of the last checkpoint of `atelier train`: of the weights, and of the whole state."""
-    last = sorted(name for name in os.listdir(folder) if name.startswith(("step-", "stop-")))[-1]
+    last = max((name for name in os.listdir(folder) if name.startswith(("step-", "stop-"))), key=lambda name: name[5:])
     metadata, found = tensors(os.path.join(folder, last))
     whole = b"".join(found[name] for name in ("weights", "moment1", "moment2", "ema"))
     return (hashlib.sha256(found["weights"]).hexdigest(), hashlib.sha256(whole).hexdigest(),

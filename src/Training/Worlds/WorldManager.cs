@@ -183,7 +183,8 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return $"trainers were lost: {string.Join(", ", lost)}";
         }
 
-        if (Members.FirstOrDefault(id => Find(id) is { Report.IsLeaving: true }) is { Name: not null } leaving)
+        if (Members.FirstOrDefault(id => Find(id) is { Report.IsLeaving: true }) is { Name: not null } leaving
+            && IsAnyStaying(now))
         {
             return $"{leaving} is leaving";
         }
@@ -314,6 +315,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     // Whether no member that has the weights is left.
     private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>
         IsLost(id, now) || Find(id) is { Report: { HasState: false } report } && report.World >= World!.Number);
+
+    // While all trainers with the weights are leaving, a new world would consist of the same members.
+    private bool IsAnyStaying(TimeSpan now) => _trainers.Values.Any(trainer =>
+        trainer.Report is { IsLeaving: false, HasState: true } && !IsLost(trainer.Report.Id, now)
+        && (IsMember(trainer.Report.Id) || (IsCandidate(trainer) && IsLevel(trainer))));
 
     private bool IsMember(TrainerId id) => World?.Has(id) == true;
 

@@ -94,6 +94,32 @@ public sealed class WorldManagerTests
         Assert.Equal([s_b], manager.Tick(At(0.2))!.World!.Members.Select(member => member.Id));
     }
 
+    // Otherwise each report of the last member would form, and store, another world.
+    [Fact]
+    public void LastMember_LeavesOnlyOnceSomebodyElseHasTheWeights()
+    {
+        WorldManager manager = New(Record(3, s_a));
+        TrainerReport leaving = Report(s_a, world: 3, position: 10) with { IsLeaving = true };
+        manager.Hear(leaving, At(0));
+        Assert.Null(manager.Reason(At(0)));
+        Assert.Null(manager.Tick(At(0)));
+        manager.Hear(Report(s_b, world: 3) with { HasState = false }, At(1));
+        manager.Hear(Report(s_c, world: 3, position: 10) with { IsLeaving = true }, At(1));
+        Assert.Null(manager.Reason(At(1)));
+        manager.Hear(Report(s_b, world: 3, position: 10), At(2));
+        Assert.Equal("a#1 is leaving", manager.Reason(At(2)));
+        manager.Tick(At(2));
+        manager.Hear(leaving with { Promised = 4 }, At(2));
+        manager.Hear(Report(s_b, world: 3, promised: 4, position: 10), At(2));
+        WorldRecord both = manager.Tick(At(2))!;
+        Assert.Equal([s_a, s_b], both.World!.Members.Select(member => member.Id));
+        manager.Stored(both, At(2));
+        manager.Tick(At(2));
+        manager.Hear(leaving with { World = 4, Promised = 5 }, At(2));
+        manager.Hear(Report(s_b, world: 4, promised: 5, position: 10), At(2));
+        Assert.Equal([s_b], manager.Tick(At(2))!.World!.Members.Select(member => member.Id));
+    }
+
     [Fact]
     public void WhoCannotBeReached_StaysOut_ForTheBackoff_WhichDoubles()
     {

@@ -37,12 +37,14 @@ internal sealed class WorldSimulation
     public const int VerifyInterval = 5;
     public const int Parts = 2;
 
+    private const int WorldsMax = 12;
     private const Faults Wrong = Faults.DamagedState | Faults.WrongShards | Faults.NotFinite;
 
     private readonly PriorityQueue<Action, (TimeSpan At, long Order)> _events = new();
     private readonly List<ulong> _states = [0x9E3779B97F4A7C15];
     private readonly Dictionary<(string, string), TimeSpan> _lastArrival = [];
     private readonly List<string> _history = [];
+    private readonly Queue<TimeSpan> _formedAt = [];
     private long _order;
     private long _incarnations;
     private readonly int _trainers;
@@ -225,6 +227,13 @@ internal sealed class WorldSimulation
                 if (record.World != Stored.World)
                 {
                     Worlds++;
+                    _formedAt.Enqueue(Now);
+                    while (_formedAt.Peek() < Now - TimeSpan.FromSeconds(5))
+                    {
+                        _formedAt.Dequeue();
+                    }
+
+                    Check(_formedAt.Count <= WorldsMax, $"at most {WorldsMax} worlds are formed in five seconds");
                     Check(record.World!.Number > (Stored.World?.Number ?? 0), "worlds have rising numbers");
                     Check(
                         IsDoubtful || !record.World.Members.IsEmpty,

@@ -110,8 +110,8 @@ public interface IStageWork : IAsyncDisposable
     Task ResetAsync(IReadOnlyList<StateVector>? from);
 
     /// <summary>
-    /// Reads the newest checkpoint that single-process training left in the stage's folder; the vectors on the device
-    /// are overwritten. Returns null if there is none.
+    /// Reads the newest checkpoint that single-process training left in the stage's folder. The state on the
+    /// device stays as it is. Returns null if there is none.
     /// </summary>
     /// <param name="plannedOnly">Whether to ignore checkpoints written on shutdown.</param>
     /// <exception cref="StageRefusedException">The folder has checkpoints of another run, or damaged ones.</exception>

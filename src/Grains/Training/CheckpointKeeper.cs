@@ -27,6 +27,7 @@ internal sealed class CheckpointKeeper(
     private readonly HashSet<PartTask> _queued = [];
     private readonly List<StateDigest> _digests = [];
     private (HeldCheckpoint Checkpoint, TrainingState State)? _held;
+    private bool _isAuditing;
 
     /// <summary>The trainer's report about its copy and its digests.</summary>
     public StateReport Report
@@ -67,10 +68,19 @@ internal sealed class CheckpointKeeper(
         var begun = new StateDigest(world, state.Position.Step, null);
         lock (_lock)
         {
-            _digests.Add(begun);
-            if (_digests.Count > DigestsKept)
+            // Each audit refers to a whole copy of the state. The held copy's digest is needed until it is committed.
+            bool isHeld = _held?.Checkpoint.Step == begun.Step;
+            if (_isAuditing && !isHeld)
             {
-                _digests.RemoveAt(0);
+                return;
+            }
+
+            _isAuditing = true;
+            _digests.Add(begun);
+            if (_digests.FindIndex(one => one.Step != _held?.Checkpoint.Step) is >= 0 and var oldest
+                && _digests.Count > DigestsKept)
+            {
+                _digests.RemoveAt(oldest);
             }
         }
 
@@ -79,6 +89,7 @@ internal sealed class CheckpointKeeper(
             StateDigest done = begun with { Digest = state.Digest() };
             lock (_lock)
             {
+                _isAuditing = false;
                 int at = _digests.IndexOf(begun);
                 if (at >= 0)
                 {

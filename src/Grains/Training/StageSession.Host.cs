@@ -44,7 +44,9 @@ internal sealed partial class StageSession
         try
         {
             using IStateCopy copy = StateParts.Join(received);
-            Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
+            Wait(_state.LoadAsync(
+                TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters),
+                _replica.World?.Number ?? 0));
             return true;
         }
         catch (InvalidDataException error)
@@ -60,7 +62,7 @@ internal sealed partial class StageSession
         switch (state)
         {
             case TrainingState restored:
-                Wait(_state.LoadAsync(restored));
+                Wait(_state.LoadAsync(restored, _replica.World?.Number ?? 0));
                 break;
             case Beginning beginning:
                 Wait(_state.ResetAsync(beginning.From));
@@ -137,6 +139,23 @@ internal sealed partial class StageSession
         TrainingState before = await _blobs.ReadAsync(
             from, from.Vectors, _work.Facts.Parameters, _closing.Token);
         return new Beginning(before.Vectors);
+    }
+
+    // For a rollback, which all members make at the same time: a call that fails is retried.
+    private async Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation)
+    {
+        while (true)
+        {
+            try
+            {
+                return await ReadCheckpointAsync(step, cancellation);
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error) || error is IOException)
+            {
+                _logger.CheckpointNotRead(_id, step, error.Message);
+                await Task.Delay(_options.IdlePeriod, _clock, cancellation);
+            }
+        }
     }
 
     private async Task<TrainingState> ReadCheckpointAsync(long step, CancellationToken cancellation)

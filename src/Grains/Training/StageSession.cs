@@ -54,7 +54,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         (_id, _worker, _stageKey, _plan, _work, _stage) = (id, worker, stageKey, plan, work, stage);
         (_blobs, _options, _clock, _logger) = (blobs, options, clock, logger);
         _keeper = new CheckpointKeeper(blobs, work.Facts.Metadata, logger);
-        _state = new TrainedStage(work, _keeper, ReadCheckpointAsync, text => _logger.StageRemark(_stageKey, text));
+        _state = new TrainedStage(work, _keeper, ReadPlannedAsync, text => _logger.StageRemark(_stageKey, text));
         _replica = new Replica<GradientSlice>(
             id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
     }

@@ -121,7 +121,9 @@ internal sealed class TrainedStage(
     public async Task<IStateCopy> CopyAsync() => (await StateAsync()).ToCopy();
 
     /// <summary>Replaces the state with that of another replica or of a checkpoint.</summary>
-    public async Task LoadAsync(TrainingState state)
+    /// <param name="state">The state.</param>
+    /// <param name="world">Number of the world in which the trainer loads it.</param>
+    public async Task LoadAsync(TrainingState state, int world)
     {
         await work.ImportAsync(state.Vectors, state.Position.Updates);
         keeper.Clear();
@@ -130,6 +132,10 @@ internal sealed class TrainedStage(
         _records.AddRange(state.Records);
         _previousRecords = state.PreviousRecords;
         SetEnd(state.Vectors);
+        if (End is not null)
+        {
+            keeper.Audit(state, world); // No later step shows that the trainer has joined after this one.
+        }
     }
 
     /// <summary>Sets the state with which the stage begins.</summary>

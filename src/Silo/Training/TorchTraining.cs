@@ -124,14 +124,7 @@ internal sealed class TorchStageWork : IStageWork
         () =>
         {
             _isPristine = false;
-            using IDisposable noGradients = no_grad();
-            foreach ((string name, Tensor values) in Vectors())
-            {
-                Copy(vectors.Single(vector => vector.Name == name), values);
-            }
-
-            Master.Optimizer.Updates = updates;
-            Master.Refresh();
+            Set(vectors, updates);
             return true;
         }));
 
@@ -170,7 +163,8 @@ internal sealed class TorchStageWork : IStageWork
         "Reading a checkpoint of single-process training",
         () =>
         {
-            _isPristine = false;
+            IReadOnlyList<StateVector> before = Numbers();
+            long updates = Master.Optimizer.Updates;
             var store = new CheckpointStore(
                 _config.Folder, _config.CheckpointsKept, StageIdentity.Of(_config, _data),
                 StageIdentity.EarlierDigest(_config, _data), _config.TakesOtherDevices);
@@ -182,6 +176,10 @@ internal sealed class TorchStageWork : IStageWork
             catch (Exception error) when (error is RefusedFileException or IOException)
             {
                 throw new StageRefusedException(error.Message, error);
+            }
+            finally
+            {
+                Set(before, updates);
             }
         }));
 
@@ -233,6 +231,18 @@ internal sealed class TorchStageWork : IStageWork
 
     private IReadOnlyList<StateVector> Numbers() =>
         [.. Vectors().Select(vector => new StateVector(vector.Name, Numbers(vector.Values)))];
+
+    private void Set(IReadOnlyList<StateVector> vectors, long updates)
+    {
+        using IDisposable noGradients = no_grad();
+        foreach ((string name, Tensor values) in Vectors())
+        {
+            Copy(vectors.Single(vector => vector.Name == name), values);
+        }
+
+        Master.Optimizer.Updates = updates;
+        Master.Refresh();
+    }
 
     private GradientSum SumOf(ShardSum total) => _lane.Run("Loading a batch", () =>
     {

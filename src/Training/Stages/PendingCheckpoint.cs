@@ -87,7 +87,7 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     /// <param name="holders">All holders that are alive.</param>
     public CheckpointManifest? Commit(int world, IReadOnlyCollection<TrainerId> holders)
     {
-        if (holders.Count == 0 || Disagreement() is not null)
+        if (holders.Count == 0 || Disagreement(holders) is not null)
         {
             return null;
         }
@@ -95,7 +95,7 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
         var committed = ImmutableArray.CreateBuilder<CheckpointPart>(parts);
         for (int part = 0; part < parts; part++)
         {
-            PartReport[] named = [.. _reports.Keys.Select(one => Of(one, part)).OfType<PartReport>()];
+            PartReport[] named = [.. holders.Select(one => Of(one, part)).OfType<PartReport>()];
             if (!named.Any(one => one.IsStored) || named.Length < Math.Min(2, holders.Count))
             {
                 return null;
@@ -108,14 +108,18 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     }
 
     /// <summary>Finds two holders that report different digests of the same part; null if there are none.</summary>
-    public (int Part, TrainerId One, TrainerId Other)? Disagreement()
+    /// <param name="holders">
+    /// All holders that are alive. Reports of others, such as removed members, do not count.
+    /// </param>
+    public (int Part, TrainerId One, TrainerId Other)? Disagreement(IReadOnlyCollection<TrainerId> holders)
     {
         for (int part = 0; part < parts; part++)
         {
             (TrainerId Holder, PartReport Report)[] named =
             [
                 .. _reports.Keys.Order(TrainerId.Order)
-                    .Where(one => _reports[one].ContainsKey(part)).Select(one => (one, _reports[one][part])),
+                    .Where(one => holders.Contains(one) && _reports[one].ContainsKey(part))
+                    .Select(one => (one, _reports[one][part])),
             ];
             foreach ((TrainerId holder, PartReport report) in named.Skip(1))
             {

@@ -103,7 +103,7 @@ public sealed class StageManager(
     public StageChange? Tick(TimeSpan now)
     {
         JudgeTrial();
-        CompareStates();
+        CompareStates(now);
         if (_pause is { } pause)
         {
             return new StageChange(Record with { IsDoubted = false }, pause) { Pauses = true };
@@ -198,9 +198,9 @@ public sealed class StageManager(
         }
     }
 
-    private void CompareStates()
+    private void CompareStates(TimeSpan now)
     {
-        if (_worlds.ReturnReason is not null || Difference() is not { } found)
+        if (_worlds.ReturnReason is not null || Difference(now) is not { } found)
         {
             return;
         }
@@ -218,8 +218,9 @@ public sealed class StageManager(
 
     // Digests of a checkpoint's parts may differ although the digests of the states agree: a copy of the state was
     // damaged, or the step records were.
-    private StateDifference? Difference() =>
-        _audit.Find(Members) ?? (_pending?.Disagreement() is null ? null : new StateDifference(_pending.Step, []));
+    private StateDifference? Difference(TimeSpan now) =>
+        _audit.Find(Members)
+        ?? (_pending?.Disagreement(Holders(now)) is null ? null : new StateDifference(_pending.Step, []));
 
     private StageChange? Commit(TimeSpan now)
     {

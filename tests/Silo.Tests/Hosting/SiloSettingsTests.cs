@@ -146,7 +146,7 @@ public sealed class SiloSettingsTests
     [InlineData("Queue:LeaseTime", "00:02:00", "wait for this time")]
     [InlineData("Queue:TenantSizeMax", "200001", "Queue:SizeMax")]
     [InlineData("Queue:Slack", "0", "at every step")]
-    [InlineData("Generations:ClaimQuiet", "00:00:00", "counts as a death")]
+    [InlineData("Generations:ClaimQuiet", "00:00:00", "counts as dead")]
     [InlineData("OpenSet:WalkPeriod", "00:00:05", "load")]
     [InlineData("Retention:Sessions", "3.00:00:00", "Retention:Generations")]
     [InlineData("Worker:IdlePeriod", "00:00:03", "Queue:LeaseTime")]

@@ -81,10 +81,16 @@ public sealed class PendingCheckpointTests
         PendingCheckpoint pending = New();
         pending.Hear(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
         pending.Hear(s_b, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
-        Assert.Null(pending.Disagreement());
+        Assert.Null(pending.Disagreement([s_a, s_b, s_c]));
         pending.Hear(s_c, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: false)]);
-        Assert.Equal((3, s_a, s_c), pending.Disagreement());
+        Assert.Equal((3, s_a, s_c), pending.Disagreement([s_a, s_b, s_c]));
         Assert.Null(pending.Commit(1, [s_a, s_b, s_c]));
+
+        // What a removed holder has reported neither hinders nor counts.
+        Assert.NotNull(pending.Commit(1, [s_a, s_b]));
+        pending.Hear(s_b, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: true)]);
+        Assert.Null(pending.Commit(1, [s_a, s_b]));
+        Assert.Equal("other", pending.Commit(1, [s_b])!.Parts[3].Digest);
     }
 
     [Fact]

@@ -317,7 +317,9 @@ internal sealed class TrainingStageGrain(
         int number = _record.World.World?.Number ?? 0;
         await StoreAsync(_record with
         {
-            World = change.World, Checkpoints = [.. kept], Paused = change.Pauses ? change.Reason : null,
+            World = change.World,
+            Checkpoints = [.. kept],
+            Paused = change.Pauses ? change.Reason : null,
         });
         if (change.Pauses)
         {

@@ -34,7 +34,9 @@ public sealed partial class WorldManager
     // A world without members; its number makes everything in earlier worlds stale.
     private WorldRecord EndWorld() => _record with
     {
-        World = new World(NextNumber(), _record.SafeStep, [], []), Returned = NextNumber(), IsDoubted = _isDoubted,
+        World = new World(NextNumber(), _record.SafeStep, [], []),
+        Returned = NextNumber(),
+        IsDoubted = _isDoubted,
     };
 
     // Members to remove so that the remaining ones can all reach each other. A broken link counts only after a while:

@@ -142,7 +142,10 @@ internal static class FrameSamples
                 expected with { LossSum = 0 },
                 actual with
                 {
-                    LossSum = 0, SampleIds = expected.SampleIds, LeftOut = expected.LeftOut, Claims = expected.Claims,
+                    LossSum = 0,
+                    SampleIds = expected.SampleIds,
+                    LeftOut = expected.LeftOut,
+                    Claims = expected.Claims,
                 });
         }
     }

@@ -35,7 +35,7 @@ public sealed class StartOptions
     /// <param name="configuration">The configuration that sets the options.</param>
     /// <param name="add">Adds the options to services, as the process itself does.</param>
     /// <param name="others">
-    /// Keys and sections for other processes of the cluster, about which there is no warning.
+    /// Keys and sections that belong to other processes of the cluster. This process does not warn about them.
     /// </param>
     /// <exception cref="InvalidConfigurationException">
     /// Some options are not valid; the exception lists all faults.

@@ -114,8 +114,8 @@ public sealed class GpuBench
     /// <summary>Why libtorch cannot use a GPU here, as a sentence; null if it can.</summary>
     public static string? WhyNoGpu() =>
         !NativeLibrary.TryLoad("libcuda.so.1", out _)
-            ? "There is no NVIDIA GPU, or its driver is not installed. Use --device cpu only to check that the "
-                + "benchmark runs."
+            ? "This machine has no NVIDIA GPU, or the GPU's driver is not installed. To check only that the "
+                + "benchmark runs, use --device cpu."
             : !cuda.is_available()
                 ? "The NVIDIA driver is installed, but libtorch cannot use a GPU: build with ATELIER_BACKEND=cuda, or "
                     + "set ATELIER_LIBTORCH to the folder of a CUDA libtorch."

@@ -46,6 +46,6 @@ internal sealed class FreePorts
             }
         }
 
-        throw new UserErrorException($"There is no free port from {start} to {ushort.MaxValue}.");
+        throw new UserErrorException($"All ports from {start} to {ushort.MaxValue} are in use.");
     }
 }

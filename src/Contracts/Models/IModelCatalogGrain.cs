@@ -20,8 +20,8 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     Task<ModelCard[]> ListAsync();
 
     /// <summary>
-    /// Finds a model by digest, name or alias, or the default one if the name is null. If several models have the name,
-    /// the newest one that a live worker holds is returned. Returns null if there is no match.
+    /// Finds a model by digest, name or alias, or the default model if the name is null. If several models have the
+    /// name, the method returns the newest of those that a live worker holds. Returns null if no model matches.
     /// </summary>
     [Alias("Find")]
     Task<ModelCard?> FindAsync(string? name);

@@ -31,8 +31,8 @@ internal static class GenerationBlobs
 
     /// <summary>
     /// Adds the blobs to release to an outcome. During a claim, only blobs that the claim itself has superseded are
-    /// released. At a new claim, and while there is no claim, no worker can be storing a blob under a valid claim, so
-    /// all other unneeded blobs are released too.
+    /// released. When a new claim begins, and while nobody holds a claim, no worker can store a blob under a valid
+    /// claim, so all other unneeded blobs are released too.
     /// </summary>
     public static Outcome<T> Releasing<T>(
         this Outcome<T> outcome, GenerationState before, IEnumerable<BlobName> reported)

@@ -103,8 +103,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// Whether the served tenant is so far ahead of a waiting one that the served tenant's work must be parked. There
-    /// is no slack against a newcomer, which is served at the end of the step.
+    /// Whether the served tenant is so far ahead of a waiting one that the served tenant's work must be parked. A
+    /// newcomer is served at the end of the step, however small the lead of the served tenant is.
     /// </summary>
     public bool IsOverserved(FairShare shares, WorkEntry entry, WorkEntry other)
     {

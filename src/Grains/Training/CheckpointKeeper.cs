@@ -52,9 +52,7 @@ internal sealed class CheckpointKeeper(
     {
         lock (_lock)
         {
-            _held = (new HeldCheckpoint(state.Position.Step, isPlanned, world), state);
-            _done.Clear();
-            _queued.Clear();
+            Hold((new HeldCheckpoint(state.Position.Step, isPlanned, world), state));
         }
 
         Audit(state, world);
@@ -86,7 +84,7 @@ internal sealed class CheckpointKeeper(
 
         _work.Writer.TryWrite(_ =>
         {
-            StateDigest done = begun with { Digest = state.Digest() };
+            StateDigest done = begun with { Digest = state.AuditDigest() };
             lock (_lock)
             {
                 _isAuditing = false;
@@ -114,9 +112,7 @@ internal sealed class CheckpointKeeper(
                 return false;
             }
 
-            _held = null;
-            _done.Clear();
-            _queued.Clear();
+            Hold(null);
             return true;
         }
     }
@@ -126,9 +122,7 @@ internal sealed class CheckpointKeeper(
     {
         lock (_lock)
         {
-            _held = null;
-            _done.Clear();
-            _queued.Clear();
+            Hold(null);
             _digests.Clear();
         }
     }
@@ -172,6 +166,13 @@ internal sealed class CheckpointKeeper(
         {
             await work(cancellation);
         }
+    }
+
+    private void Hold((HeldCheckpoint Checkpoint, TrainingState State)? held)
+    {
+        _held = held;
+        _done.Clear();
+        _queued.Clear();
     }
 
     private async Task DoAsync(PartTask task, CancellationToken cancellation)

@@ -104,24 +104,12 @@ internal sealed partial class StageSession
 
     private async Task RestoreAsync(long step)
     {
-        while (true)
+        object state = await RetryAsync(step, () => ReadAsync(step), error => error is InvalidDataException);
+        Post(() =>
         {
-            try
-            {
-                object state = await ReadAsync(step);
-                Post(() =>
-                {
-                    _replica.Restored(step, state);
-                    Post(Wake);
-                });
-                return;
-            }
-            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidDataException)
-            {
-                _logger.CheckpointNotRead(_id, step, error.Message);
-                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
-            }
-        }
+            _replica.Restored(step, state);
+            Post(Wake);
+        });
     }
 
     private async Task<object> ReadAsync(long step)
@@ -142,18 +130,21 @@ internal sealed partial class StageSession
     }
 
     // For a rollback, which all members make at the same time: a call that fails is retried.
-    private async Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation)
+    private Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation) =>
+        RetryAsync(step, () => ReadCheckpointAsync(step, cancellation), error => error is IOException);
+
+    private async Task<T> RetryAsync<T>(long step, Func<Task<T>> read, Func<Exception, bool> isRetried)
     {
         while (true)
         {
             try
             {
-                return await ReadCheckpointAsync(step, cancellation);
+                return await read();
             }
-            catch (Exception error) when (GrainCalls.IsTransient(error) || error is IOException)
+            catch (Exception error) when (GrainCalls.IsTransient(error) || isRetried(error))
             {
                 _logger.CheckpointNotRead(_id, step, error.Message);
-                await Task.Delay(_options.IdlePeriod, _clock, cancellation);
+                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
             }
         }
     }

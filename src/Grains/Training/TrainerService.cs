@@ -79,10 +79,9 @@ internal sealed class TrainerLoop(
     {
         while (!stopping.IsCancellationRequested)
         {
-            string? stage = null;
+            (string stage, StagePlan? plan) = await FindAsync();
             try
             {
-                (stage, StagePlan? plan) = await FindAsync();
                 if (plan is not null)
                 {
                     await TrainAsync(stage, plan, stopping);
@@ -102,8 +101,8 @@ internal sealed class TrainerLoop(
             }
             catch (Exception error)
             {
-                logger.TrainerLoopFailed(key, stage!, error);
-                Pause(stage!);
+                logger.TrainerLoopFailed(key, stage, error);
+                Pause(stage);
             }
         }
     }
@@ -115,7 +114,8 @@ internal sealed class TrainerLoop(
         foreach (string stage in runs.Select(run => run.StageKey).Where(stage =>
             !_refusedAt.TryGetValue(stage, out long at) || clock.GetElapsedTime(at) >= options.RefusedPause))
         {
-            if (await grains.GetGrain<ITrainingStageGrain>(stage).PlanAsync() is { } plan)
+            ITrainingStageGrain grain = grains.GetGrain<ITrainingStageGrain>(stage);
+            if (await GrainCalls.TryAsync(grain.PlanAsync) is { } plan)
             {
                 return (stage, plan);
             }

@@ -13,9 +13,10 @@ namespace Atelier.Model.Diffusion;
 public sealed record DenoiserRequest(Evaluation Evaluation, CaptionContext Prompt, CaptionContext Negative);
 
 /// <summary>
-/// Evaluates D(x; σ) for several pictures at once, which may be at different steps and guidance scales. A picture takes
-/// one row of a forward pass, or two if it is guided. Every pass has the same number of rows, padded if there are fewer
-/// requests, so that the kernels that run, and therefore a picture's bits, do not depend on the rest of the batch.
+/// Evaluates D(x; σ) for several pictures at once, which may be at different steps and guidance scales. A picture
+/// takes one row of a forward pass, or two if it is guided. Every pass has the same number of rows, padded if there are
+/// fewer requests, so that the kernels that run, and therefore a picture's bits, do not depend on the rest of the
+/// batch.
 /// </summary>
 public sealed class Denoiser : IDisposable
 {

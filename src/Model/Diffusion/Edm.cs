@@ -76,8 +76,8 @@ public sealed record Edm
     }
 
     /// <summary>
-    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over the sample's elements or, with a mask, over
-    /// the elements of the visible patches.
+    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over the sample's elements or, with a mask,
+    /// over the elements of the visible patches.
     /// </summary>
     /// <param name="network">The network F, with gradients enabled.</param>
     /// <param name="x">Clean latents [B, C, H, W], float32.</param>

@@ -52,8 +52,8 @@ public static class Frechet
         return Math.Max(difference.dot(difference).item<double>() + traces - (2 * TraceOfRoot(c1, c2)), 0);
     }
 
-    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the square root
-    // is the plain sum of these singular values. This avoids squaring them and taking square roots again. Rounding
+    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the square
+    // root is the plain sum of these singular values. This avoids squaring them and taking square roots again. Rounding
     // errors stay at 1e-16 of the largest value, while the square root of an eigenvalue that is 0 up to rounding would
     // be 1e-8 of it, which matters as soon as a covariance is singular.
     private static double TraceOfRoot(Tensor c1, Tensor c2)

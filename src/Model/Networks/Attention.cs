@@ -36,8 +36,8 @@ internal static class Heads
         x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
 
     /// <summary>
-    /// softmax(q kᵀ / √w) v of [B, heads, T, w], with the heads joined: [B, T, heads * w]. If causal, a position sees
-    /// only itself and earlier positions.
+    /// softmax(q kᵀ / √w) v of [B, heads, T, w], with the heads joined: [B, T, heads * w]. If causal, a position
+    /// sees only itself and earlier positions.
     /// </summary>
     public static Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal = false)
     {

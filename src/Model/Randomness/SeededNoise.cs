@@ -1,5 +1,7 @@
 // The source of all random numbers. A number is a function of (seed, purpose, index, position) only, independent of the
 // device, the batch, the number of workers, the libtorch build and restarts.
+using Atelier.Training;
+
 namespace Atelier.Model.Randomness;
 
 /// <summary>
@@ -101,7 +103,8 @@ public static class SeededNoise
     /// A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finalizer).
     /// </summary>
     internal static ulong Key(ulong seed, NoisePurpose purpose, long index) =>
-        Mix(Mix(Mix(seed + 0x9E3779B97F4A7C15) + (ulong)purpose) + (ulong)index);
+        SplitMix64.Mix(
+            SplitMix64.Mix(SplitMix64.Mix(seed + SplitMix64.Gamma) + (ulong)purpose) + (ulong)index);
 
     internal static (uint A, uint B, uint C, uint D) Philox(ulong key, ulong counter)
     {
@@ -116,13 +119,6 @@ public static class SeededNoise
         }
 
         return (a, b, c, d);
-    }
-
-    private static ulong Mix(ulong x)
-    {
-        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-        x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-        return x ^ (x >> 31);
     }
 
     private static void Put(Span<float> destination, int at, float a, float b, float c, float d)

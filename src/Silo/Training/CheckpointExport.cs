@@ -1,7 +1,5 @@
 // The export of a committed checkpoint to a file from which single-process training can resume.
-using System.Buffers.Binary;
 using System.Collections.Immutable;
-using System.Text.Json;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Model;
@@ -47,7 +45,7 @@ internal sealed class CheckpointExport(IBlobStore blobs)
         long parameters = 0;
         for (int i = 0; i < slices.Length; i++)
         {
-            (headers[i], Dictionary<string, string> own) = await HeaderAsync(slices[i], cancellation);
+            (headers[i], Dictionary<string, string> own) = await HeaderAsync(slices[i], i, cancellation);
             metadata = i == 0 ? own : metadata;
             parameters += CountOf(slices[i], headers[i], names.Length);
         }
@@ -66,7 +64,8 @@ internal sealed class CheckpointExport(IBlobStore blobs)
                 long bytes = CountOf(slices[i], headers[i], names.Length) * sizeof(float);
                 await using BlobContent content = await OpenAsync(
                     slices[i], new BlobRange(headers[i] + (Array.IndexOf(names, name) * bytes), bytes), cancellation);
-                for (long left = bytes; left > 0;)
+                long left = bytes;
+                while (left > 0)
                 {
                     Memory<byte> piece = buffer.AsMemory(0, (int)Math.Min(left, buffer.Length));
                     await content.Stream.ReadExactlyAsync(piece, cancellation);
@@ -85,20 +84,12 @@ internal sealed class CheckpointExport(IBlobStore blobs)
 
     // Returns the number of bytes before the data, and the metadata.
     private async Task<(long Bytes, Dictionary<string, string> Metadata)> HeaderAsync(
-        CheckpointPart slice, CancellationToken cancellation)
+        CheckpointPart slice, int part, CancellationToken cancellation)
     {
-        byte[] length = await ReadAsync(slice, new BlobRange(0, sizeof(long)), cancellation);
-        long bytes = BinaryPrimitives.ReadInt64LittleEndian(length);
-        if (bytes < 2 || bytes > slice.Length - sizeof(long))
-        {
-            throw new InvalidDataException(
-                $"{slice.Digest}, a part of the checkpoint, does not begin with the length of its header.");
-        }
-
-        byte[] json = await ReadAsync(slice, new BlobRange(sizeof(long), bytes), cancellation);
-        using JsonDocument header = JsonDocument.Parse(json);
-        return (sizeof(long) + bytes,
-            header.RootElement.GetProperty("__metadata__").Deserialize<Dictionary<string, string>>()!);
+        byte[] begin = await ReadAsync(slice, new BlobRange(0, sizeof(long)), cancellation);
+        int length = CheckpointFile.HeaderLength(begin, slice.Length, part);
+        byte[] header = await ReadAsync(slice, new BlobRange(sizeof(long), length), cancellation);
+        return (sizeof(long) + length, CheckpointFile.MetadataOf(header, part));
     }
 
     private async Task<byte[]> ReadAsync(CheckpointPart slice, BlobRange range, CancellationToken cancellation)

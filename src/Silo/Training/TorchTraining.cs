@@ -165,9 +165,7 @@ internal sealed class TorchStageWork : IStageWork
         {
             IReadOnlyList<StateVector> before = Numbers();
             long updates = Master.Optimizer.Updates;
-            var store = new CheckpointStore(
-                _config.Folder, _config.CheckpointsKept, StageIdentity.Of(_config, _data),
-                StageIdentity.EarlierDigest(_config, _data), _config.TakesOtherDevices);
+            CheckpointStore store = CheckpointStore.Of(_config, _data);
             try
             {
                 return store.Load(Master, _ => { }, plannedOnly) is { } position

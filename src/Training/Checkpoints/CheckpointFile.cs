@@ -65,15 +65,9 @@ public static class CheckpointFile
         ReadOnlySpan<byte> file, int part, IReadOnlyList<StateVector> vectors)
     {
         (int start, int count) = new CheckpointLayout(vectors[0].Values.LongLength).Slice(part);
-        if (file.Length < sizeof(long) || BinaryPrimitives.ReadInt64LittleEndian(file) is not (> 1 and <= HeaderBytesMax
-            and var length) || length > file.Length - sizeof(long))
-        {
-            throw new InvalidDataException(
-                $"Part {part} of a checkpoint does not begin with the length of its header.");
-        }
-
-        Dictionary<string, JsonElement> header = ParseHeader(file.Slice(sizeof(long), (int)length), part);
-        ReadOnlySpan<byte> data = file[(sizeof(long) + (int)length)..];
+        int length = HeaderLength(file, file.Length, part);
+        Dictionary<string, JsonElement> header = ParseHeader(file.Slice(sizeof(long), length), part);
+        ReadOnlySpan<byte> data = file[(sizeof(long) + length)..];
         foreach (StateVector vector in vectors)
         {
             if (!header.TryGetValue(vector.Name, out JsonElement entry)
@@ -87,9 +81,28 @@ public static class CheckpointFile
                 .CopyTo(MemoryMarshal.AsBytes(vector.Values.AsSpan(start, count)));
         }
 
-        return header.TryGetValue(MetadataKey, out JsonElement metadata)
-            && metadata.Deserialize<Dictionary<string, string>>() is { } read ? read : [];
+        return MetadataOf(header);
     }
+
+    /// <summary>Length in bytes of a part's header, which follows the eight bytes with this length.</summary>
+    /// <param name="begin">The first bytes of the part, at least eight if it has them.</param>
+    /// <param name="fileLength">Length of the part in bytes.</param>
+    /// <param name="part">Index of the part.</param>
+    /// <exception cref="InvalidDataException">The part does not begin with this length.</exception>
+    public static int HeaderLength(ReadOnlySpan<byte> begin, long fileLength, int part) =>
+        begin.Length >= sizeof(long)
+        && BinaryPrimitives.ReadInt64LittleEndian(begin) is > 1 and <= HeaderBytesMax and var length
+        && length <= fileLength - sizeof(long)
+            ? (int)length
+            : throw new InvalidDataException(
+                $"Part {part} of a checkpoint does not begin with the length of its header.");
+
+    /// <summary>The metadata in a part's header.</summary>
+    /// <param name="header">The header, without its length.</param>
+    /// <param name="part">Index of the part.</param>
+    /// <exception cref="InvalidDataException">The header is not JSON.</exception>
+    public static Dictionary<string, string> MetadataOf(ReadOnlySpan<byte> header, int part) =>
+        MetadataOf(ParseHeader(header, part));
 
     /// <summary>Reads the run's position from a file's metadata.</summary>
     /// <exception cref="InvalidDataException">The metadata has no position, or the position cannot be read.</exception>
@@ -106,6 +119,10 @@ public static class CheckpointFile
             throw new InvalidDataException("The position of a checkpoint cannot be read.", error);
         }
     }
+
+    private static Dictionary<string, string> MetadataOf(Dictionary<string, JsonElement> header) =>
+        header.TryGetValue(MetadataKey, out JsonElement metadata)
+        && metadata.Deserialize<Dictionary<string, string>>() is { } read ? read : [];
 
     private static bool IsSlice(JsonElement entry, long count, int bytes, out int at)
     {

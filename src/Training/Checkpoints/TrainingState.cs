@@ -45,7 +45,7 @@ public sealed record TrainingState(
     }
 
     /// <summary>SHA-256 of the vectors and the position; equal for replicas that trained identically.</summary>
-    public string Digest()
+    public string AuditDigest()
     {
         string position = JsonSerializer.Serialize((Position, LastPlanned, PreviousRecords), s_tuples);
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Digest(Vectors) + position)));

@@ -53,7 +53,6 @@ public sealed class StageManager(
     private PendingCheckpoint? _pending;
     private ShardTrial? _trial;
     private string? _pause;
-    private int _doubtedWorld;
 
     /// <inheritdoc cref="WorldManager.Record"/>
     public WorldRecord Record => _worlds.Record;
@@ -112,7 +111,7 @@ public sealed class StageManager(
         string reason = _worlds.Reason(now) ?? "a trainer has promised a later world";
         if (_worlds.Tick(now) is { } next)
         {
-            return new StageChange(next, next.World!.Members.IsEmpty ? _worlds.ReturnReason ?? reason : reason);
+            return new StageChange(next, reason);
         }
 
         return Commit(now);
@@ -170,10 +169,8 @@ public sealed class StageManager(
         }
 
         // All shards of the first step after the return were verified, and all members got the same results.
-        if (World!.VerifiesAll && World.Members.Length > 1 && report.HasState && report.Position > World.FirstStep
-            && _doubtedWorld != World.Number)
+        if (World!.VerifiesAll && World.Members.Length > 1 && report.HasState && report.Position > World.FirstStep)
         {
-            _doubtedWorld = World.Number;
             _pause = "members had different states, but have computed the same results since they returned to the last "
                 + "checkpoint; it cannot be determined which of them was wrong";
         }
@@ -200,7 +197,7 @@ public sealed class StageManager(
 
     private void CompareStates(TimeSpan now)
     {
-        if (_worlds.ReturnReason is not null || Difference(now) is not { } found)
+        if (_worlds.IsReturning || Difference(now) is not { } found)
         {
             return;
         }

@@ -35,13 +35,7 @@ public sealed class StateBytes : IStateCopy
     /// <inheritdoc/>
     public void Read(long offset, Span<byte> destination)
     {
-        if (offset < 0 || offset > Received - destination.Length)
-        {
-            throw new ArgumentOutOfRangeException(
-                nameof(offset), offset,
-                $"A range of {destination.Length} bytes at this offset is not within the {Received} bytes received.");
-        }
-
+        CheckRange(offset, destination.Length, Received);
         while (destination.Length > 0)
         {
             Span<byte> part = _segments[(int)(offset / SegmentBytes)].AsSpan((int)(offset % SegmentBytes));
@@ -54,6 +48,18 @@ public sealed class StateBytes : IStateCopy
 
     /// <inheritdoc/>
     public void Dispose() => _segments.Clear();
+
+    /// <summary>Checks that a range is within the bytes of a copy.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The range is not within them.</exception>
+    internal static void CheckRange(long offset, int count, long available)
+    {
+        if (offset < 0 || offset > available - count)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(offset), offset,
+                $"A range of {count} bytes at this offset is not within the {available} bytes of the copy.");
+        }
+    }
 
     /// <summary>Appends the next bytes; a segment is allocated when its first byte arrives.</summary>
     internal void Append(ReadOnlySpan<byte> bytes)

@@ -59,7 +59,7 @@ public sealed partial class Replica<T>
     private void Take(TrainerId from, VerifiedFrame verified)
     {
         if (_verified.Count < VerifiedMax && (!HasState || verified.Step >= Position)
-            && _world!.Members[VerifierOf(verified.Claim.Shard)].Id == from)
+            && !_world!.Members.IsEmpty && _world.Members[VerifierOf(verified.Claim.Shard)].Id == from)
         {
             _verified.TryAdd((verified.Step, verified.Claim.Shard), verified.Claim);
             Advance();
@@ -68,7 +68,7 @@ public sealed partial class Replica<T>
 
     // Steps before the world's first one need no verification here: the member that sends their totals has applied
     // them, so they were verified then.
-    private Review Begin(ImmutableArray<T> totals)
+    private Review BeginReview(ImmutableArray<T> totals)
     {
         bool isFirst = Position == _world!.FirstStep;
         ImmutableArray<ShardClaim> suspects = host.Review(Position, totals, isFirst && _world.VerifiesAll);

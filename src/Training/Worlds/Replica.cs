@@ -351,7 +351,7 @@ public sealed partial class Replica<T>(
                     return;
                 }
 
-                _review = Begin(totals);
+                _review = BeginReview(totals);
             }
 
             if (!IsVerified(_review) || !host.CanApply())

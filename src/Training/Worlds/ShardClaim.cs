@@ -12,8 +12,6 @@ namespace Atelier.Training.Worlds;
 /// <param name="Checksum">Checksum of the bits of the gradient's numbers and of their order.</param>
 public readonly record struct ShardClaim(int Shard, double LossSum, double SquaredNorm, ulong Checksum)
 {
-    private const ulong Prime = 0x9E3779B97F4A7C15;
-
     /// <summary>Whether loss and gradient are finite.</summary>
     public bool IsFinite => double.IsFinite(LossSum) && double.IsFinite(SquaredNorm);
 
@@ -69,7 +67,7 @@ public readonly record struct ShardClaim(int Shard, double LossSum, double Squar
                 {
                     for (int lane = 0; lane < Vector256<ulong>.Count; lane++)
                     {
-                        all = (all * Prime) + part[lane];
+                        all = (all * SplitMix64.Gamma) + part[lane];
                     }
                 }
 

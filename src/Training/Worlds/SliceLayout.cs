@@ -11,9 +11,19 @@ public readonly record struct SliceLayout(int Parameters, int Slices)
     {
         get
         {
-            (int each, int more) = Math.DivRem(Parameters, Slices);
-            return ((slice * each) + Math.Min(slice, more), slice < more ? each + 1 : each);
+            (long start, long count) = Part(Parameters, slice, Slices);
+            return ((int)start, (int)count);
         }
+    }
+
+    /// <summary>Start and length of one of several consecutive parts, whose lengths differ by at most one.</summary>
+    /// <param name="length">Length of the whole.</param>
+    /// <param name="part">Index of the part.</param>
+    /// <param name="parts">Number of parts.</param>
+    public static (long Start, long Count) Part(long length, int part, int parts)
+    {
+        (long each, long more) = Math.DivRem(length, parts);
+        return ((part * each) + Math.Min(part, more), part < more ? each + 1 : each);
     }
 
     /// <summary>Cuts a gradient into slices without copying it. The first slice has the other sums.</summary>

@@ -5,18 +5,11 @@ using System.Security.Cryptography;
 
 namespace Atelier.Training.Worlds;
 
-/// <summary>Cuts a state into parts and joins parts.</summary>
+/// <summary>Joins the parts of a state; <see cref="StatePart"/> cuts one.</summary>
 public static class StateParts
 {
     /// <summary>Maximum number of parts of a state.</summary>
     public const int Max = 16;
-
-    /// <summary>Offset and length of a part in bytes; lengths differ by at most one.</summary>
-    public static (long Offset, long Length) Of(long length, int part, int parts)
-    {
-        (long each, long more) = Math.DivRem(length, parts);
-        return ((part * each) + Math.Min(part, more), part < more ? each + 1 : each);
-    }
 
     /// <summary>Joins received parts into one copy.</summary>
     /// <param name="parts">All parts, in order.</param>
@@ -46,12 +39,7 @@ public static class StateParts
 
         public void Read(long offset, Span<byte> destination)
         {
-            if (offset < 0 || offset > Length - destination.Length)
-            {
-                throw new ArgumentOutOfRangeException(
-                    nameof(offset), offset,
-                    $"A range of {destination.Length} bytes at this offset is not within the copy's {Length} bytes.");
-            }
+            StateBytes.CheckRange(offset, destination.Length, Length);
 
             long begin = 0;
             foreach (StateBytes part in parts)
@@ -82,21 +70,15 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
 {
     private const int BufferBytes = 1 << 20;
 
-    private readonly long _offset = StateParts.Of(whole.Length, part, parts).Offset;
+    private readonly long _offset = SliceLayout.Part(whole.Length, part, parts).Start;
 
     /// <inheritdoc/>
-    public long Length { get; } = StateParts.Of(whole.Length, part, parts).Length;
+    public long Length { get; } = SliceLayout.Part(whole.Length, part, parts).Count;
 
     /// <inheritdoc/>
     public void Read(long offset, Span<byte> destination)
     {
-        if (offset < 0 || offset > Length - destination.Length)
-        {
-            throw new ArgumentOutOfRangeException(
-                nameof(offset), offset,
-                $"A range of {destination.Length} bytes at this offset is not within the part's {Length} bytes.");
-        }
-
+        StateBytes.CheckRange(offset, destination.Length, Length);
         whole.Read(_offset + offset, destination);
     }
 
@@ -120,8 +102,8 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
                 continue;
             }
 
-            (long at, long left) = StateParts.Of(whole.Length, i, parts);
-            for (; left > 0;)
+            (long at, long left) = SliceLayout.Part(whole.Length, i, parts);
+            while (left > 0)
             {
                 Span<byte> piece = buffer.AsSpan(0, (int)Math.Min(left, buffer.Length));
                 whole.Read(at, piece);

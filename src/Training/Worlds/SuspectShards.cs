@@ -31,7 +31,7 @@ public static class SuspectShards
 
         if (interval > 0 && step % interval == 0)
         {
-            Choose(claims[(int)(Mixed((ulong)step) % (ulong)claims.Length)]);
+            Choose(claims[(int)(SplitMix64.Mix((ulong)step + SplitMix64.Gamma) % (ulong)claims.Length)]);
         }
 
         if (verdict != StepVerdict.Apply)
@@ -47,14 +47,5 @@ public static class SuspectShards
         return [.. chosen.Values];
 
         void Choose(ShardClaim claim) => chosen[claim.Shard] = claim;
-    }
-
-    // SplitMix64's finalizer (Steele, Lea and Flood, 2014).
-    private static ulong Mixed(ulong value)
-    {
-        value += 0x9E3779B97F4A7C15;
-        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
-        value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
-        return value ^ (value >> 31);
     }
 }

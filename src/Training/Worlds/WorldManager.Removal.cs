@@ -6,12 +6,12 @@ public sealed partial class WorldManager
 {
     // Members that compute wrong numbers, each with the evidence as text for people.
     private readonly Dictionary<TrainerId, string> _wrong = [];
-    private bool _isDoubted;
 
-    /// <summary>
-    /// Why all members must return to the last checkpoint, as text for people; null if they need not.
-    /// </summary>
-    public string? ReturnReason { get; private set; }
+    // Why all members must return to the last checkpoint; null if they need not.
+    private (string Reason, bool IsDoubted)? _return;
+
+    /// <summary>Whether all members are about to return to the last checkpoint.</summary>
+    public bool IsReturning => _return is not null;
 
     /// <summary>Records that a member computes wrong numbers, so that the next world is formed without it.</summary>
     /// <param name="id">The member; a trainer that is not a member is ignored.</param>
@@ -29,14 +29,14 @@ public sealed partial class WorldManager
     /// </summary>
     /// <param name="reason">The reason, as text for people.</param>
     /// <param name="isDoubted">Whether it is unknown which member was wrong.</param>
-    public void ReturnAll(string reason, bool isDoubted) => (ReturnReason, _isDoubted) = (reason, isDoubted);
+    public void ReturnAll(string reason, bool isDoubted) => _return = (reason, isDoubted);
 
     // A world without members; its number makes everything in earlier worlds stale.
     private WorldRecord EndWorld() => _record with
     {
         World = new World(NextNumber(), _record.SafeStep, [], []),
         Returned = NextNumber(),
-        IsDoubted = _isDoubted,
+        IsDoubted = _return is { IsDoubted: true },
     };
 
     // Members to remove so that the remaining ones can all reach each other. A broken link counts only after a while:

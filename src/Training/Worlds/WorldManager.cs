@@ -107,7 +107,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     public WorldRecord? Tick(TimeSpan now)
     {
         ForgetSilent(now);
-        if (ReturnReason is not null && World is not null)
+        if (IsReturning)
         {
             return EndWorld();
         }
@@ -142,7 +142,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             _progress = (stored.World.FirstStep, now);
             _broken.Clear();
             _wrong.Clear();
-            ReturnReason = null;
+            _return = null;
         }
 
         _record = stored;
@@ -156,7 +156,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     /// <param name="step">Step of the checkpoint.</param>
     /// <returns>The record to store with the checkpoint; null if it must not be committed.</returns>
     public WorldRecord? Commit(int world, long step) =>
-        world == World?.Number && step > _record.SafeStep && ReturnReason is null && _wrong.Count == 0
+        world == World?.Number && step > _record.SafeStep && !IsReturning && _wrong.Count == 0
             ? _record with { SafeStep = step } : null;
 
     /// <summary>Why a new world is needed, as text for people; null if it is not.</summary>
@@ -165,6 +165,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         if (World is null)
         {
             return "the stage begins";
+        }
+
+        if (_return is { Reason: var reason })
+        {
+            return reason;
         }
 
         if (World.Members.IsEmpty)

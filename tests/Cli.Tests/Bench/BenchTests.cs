@@ -52,7 +52,7 @@ public sealed class BenchTests : IDisposable
     {
         Assert.SkipWhen(NativeLibrary.TryLoad("libcuda.so.1", out _), "There is a GPU's driver here.");
         (await AtelierProgram.RunAsync(_folder.Path, "bench", "gpu"))
-            .FailedSaying("There is no NVIDIA GPU, or its driver is");
+            .FailedSaying("This machine has no NVIDIA GPU, or the GPU's driver");
     }
 
     [Theory]

@@ -4,6 +4,7 @@
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
+using Atelier.Training.Tests.Worlds;
 using Atelier.Training.Worlds;
 using Xunit;
 
@@ -12,7 +13,7 @@ namespace Atelier.Training.Tests.Stages;
 public sealed class PendingCheckpointTests
 {
     private const int Parts = 5;
-    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private static readonly TrainerId s_a = TestWorlds.A, s_b = TestWorlds.B, s_c = TestWorlds.C;
 
     [Fact]
     public void EveryPart_HasOneWriterAndOneWitness()

@@ -1,6 +1,7 @@
 // Goal: the trainer that is wrong is named whenever it can be determined, and otherwise no trainer is named. Method:
 // all cases of first claims and of claims in the trial.
 using Atelier.Training.Stages;
+using Atelier.Training.Tests.Worlds;
 using Atelier.Training.Worlds;
 using Xunit;
 
@@ -9,7 +10,7 @@ namespace Atelier.Training.Tests.Stages;
 public sealed class ShardTrialTests
 {
     private const double NaN = double.NaN;
-    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private static readonly TrainerId s_a = TestWorlds.A, s_b = TestWorlds.B, s_c = TestWorlds.C;
     private static readonly TrainerId[] s_two = [s_a, s_b], s_three = [s_a, s_b, s_c];
 
     [Fact]

@@ -1,8 +1,8 @@
 // Goal: the manager of a stage does not store a checkpoint that differs from the state of another member, a world with
 // a member that is wrong, or steps from before a return to a checkpoint. Method: hand-made reports on a manual clock.
-using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Stages;
+using Atelier.Training.Tests.Worlds;
 using Atelier.Training.Worlds;
 using Xunit;
 
@@ -11,7 +11,7 @@ namespace Atelier.Training.Tests.Stages;
 public sealed class StageManagerTests
 {
     private const int Shards = 4;
-    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private static readonly TrainerId s_a = TestWorlds.A, s_b = TestWorlds.B, s_c = TestWorlds.C;
     private double _now;
 
     private TimeSpan Now => TimeSpan.FromSeconds(_now);
@@ -141,14 +141,14 @@ public sealed class StageManagerTests
 
     private void Dispute(StageManager manager, TrainerId id, ShardDispute dispute, double again)
     {
-        TrainerReport report = Report(id, dispute.World, 10) with { Dispute = dispute };
+        TrainerReport report = TestWorlds.Report(id, dispute.World, position: 10) with { Dispute = dispute };
         (ManagerAnswer answer, _) = manager.Hear(report, new StateReport(), Now);
         Assert.Equal(new TrialRequest(dispute.World, 10, 1), answer.Trial);
         manager.Hear(report with { Trial = new TrialClaim(answer.Trial!, Claim(again)) }, new StateReport(), Now);
     }
 
     private void Promise(StageManager manager, TrainerId id, int world) =>
-        manager.Hear(Report(id, world, 10) with { Promised = world + 1 }, new StateReport(), Now);
+        manager.Hear(TestWorlds.Report(id, world, world + 1, 10), new StateReport(), Now);
 
     private World Restart(StageManager manager, params TrainerId[] trainers)
     {
@@ -171,18 +171,11 @@ public sealed class StageManagerTests
 
     private static StageManager New(params TrainerId[] members)
     {
-        ImmutableArray<ShardRun> runs = ShardDeal.Of(Shards, [.. members.Select(_ => 1.0)]);
-        ImmutableArray<WorldMember> all = [.. members.Select((id, i) => new WorldMember(id, id.Name, runs[i]))];
         return new StageManager(
-            new WorldOptions(), Shards, ["weights"], 2, new WorldRecord(new World(3, 10, all, [.. members]), 10),
+            new WorldOptions(), Shards, ["weights"], 2, new WorldRecord(TestWorlds.Of(3, Shards, members), 10),
             TimeSpan.Zero);
     }
 
     private ManagerAnswer Hear(StageManager manager, TrainerId id, long position, StateReport state, int world = 3) =>
-        manager.Hear(Report(id, world, position), state, Now).Answer;
-
-    private static TrainerReport Report(TrainerId id, int world, long position) => new()
-    {
-        Id = id, Address = id.Name, World = world, HasState = true, Position = position,
-    };
+        manager.Hear(TestWorlds.Report(id, world, position: position), state, Now).Answer;
 }

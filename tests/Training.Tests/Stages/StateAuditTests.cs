@@ -1,6 +1,7 @@
 // Goal: a difference between the members' states is found at the first step at which they differ, the minority is
 // named, and a step counts as agreed only when all members that had it have reported the same digest. Method: cases.
 using Atelier.Training.Stages;
+using Atelier.Training.Tests.Worlds;
 using Atelier.Training.Worlds;
 using Xunit;
 
@@ -8,7 +9,7 @@ namespace Atelier.Training.Tests.Stages;
 
 public sealed class StateAuditTests
 {
-    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1), s_d = new("d", 1);
+    private static readonly TrainerId s_a = TestWorlds.A, s_b = TestWorlds.B, s_c = TestWorlds.C, s_d = new("d", 1);
     private readonly StateAudit _audit = new();
 
     [Fact]

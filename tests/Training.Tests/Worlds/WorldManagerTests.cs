@@ -1,15 +1,15 @@
 // Goal: each of the manager's rules holds by itself; in a whole simulation, other rules could hide a broken one.
 // Method: hand-made reports on a manual clock.
-using System.Collections.Immutable;
 using Atelier.Training.Worlds;
 using Xunit;
+using static Atelier.Training.Tests.Worlds.TestWorlds;
 
 namespace Atelier.Training.Tests.Worlds;
 
 public sealed class WorldManagerTests
 {
     private const int Shards = 8;
-    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private static readonly TrainerId s_a = TestWorlds.A, s_b = TestWorlds.B, s_c = TestWorlds.C;
     private readonly WorldOptions _options = new();
 
     [Fact]
@@ -92,6 +92,24 @@ public sealed class WorldManagerTests
         Assert.Null(manager.Tick(At(0.1)));
         manager.Hear(Report(s_b, world: 3, promised: 4, position: 10), At(0.2));
         Assert.Equal([s_b], manager.Tick(At(0.2))!.World!.Members.Select(member => member.Id));
+    }
+
+    // Doubt about an earlier world does not pass on to a world that ends for another reason.
+    [Fact]
+    public void WorldWithOnlyWrongMembers_EndsWithoutDoubt()
+    {
+        WorldManager manager = New(Record(3, s_a));
+        manager.ReturnAll("the states differ", isDoubted: true);
+        WorldRecord ended = manager.Tick(At(0))!;
+        Assert.True(ended.IsDoubted);
+        Assert.Equal("the states differ", manager.Reason(At(0)));
+        manager.Stored(ended, At(0));
+        manager.Stored(Record(5, s_a), At(0));
+        manager.PutOut(s_a, "a#1 computes wrong numbers");
+        manager.Hear(Report(s_a, world: 5, promised: 6, position: 10), At(0));
+        WorldRecord again = manager.Tick(At(0))!;
+        Assert.Empty(again.World!.Members);
+        Assert.False(again.IsDoubted);
     }
 
     // Otherwise each report of the last member would form, and store, another world.
@@ -183,15 +201,6 @@ public sealed class WorldManagerTests
 
     private static TimeSpan At(double seconds) => TimeSpan.FromSeconds(seconds);
 
-    private static WorldRecord Record(int number, params TrainerId[] members)
-    {
-        ImmutableArray<ShardRun> runs = ShardDeal.Of(Shards, [.. members.Select(_ => 1.0)]);
-        ImmutableArray<WorldMember> all = [.. members.Select((id, i) => new WorldMember(id, id.Name, runs[i]))];
-        return new WorldRecord(new World(number, 10, all, [.. members]), 0);
-    }
-
-    private static TrainerReport Report(TrainerId id, int world = 0, int promised = 0, long position = 0) => new()
-    {
-        Id = id, Address = id.Name, World = world, Promised = promised, HasState = true, Position = position,
-    };
+    private static WorldRecord Record(int number, params TrainerId[] members) =>
+        new(TestWorlds.Of(number, Shards, members), 0);
 }

@@ -92,8 +92,6 @@ internal sealed class WorldSimulation
     /// <summary>Whether trainers of this seed may compute wrong numbers.</summary>
     public bool IsDoubtful => (Faults & Wrong) != Faults.None;
 
-    public int Pauses { get; private set; }
-
     /// <summary>Heartbeats that trainers have sent.</summary>
     public long Calls { get; private set; }
 
@@ -328,7 +326,6 @@ internal sealed class WorldSimulation
     {
         Note($"pauses: {reason}");
         Check(IsDoubtful, "a stage pauses only if somebody is wrong");
-        Pauses++;
         foreach (SimulatedTrainer trainer in Trainers.ToArray())
         {
             Kill(trainer);

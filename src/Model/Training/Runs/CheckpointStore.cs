@@ -43,6 +43,11 @@ public sealed partial class CheckpointStore(
     /// <summary>The step of the newest planned checkpoint; 0 if there is none.</summary>
     public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
 
+    /// <summary>The checkpoints of a stage, in the stage's folder.</summary>
+    public static CheckpointStore Of(StageConfig stage, ITrainingData data) => new(
+        stage.Folder, stage.CheckpointsKept, StageIdentity.Of(stage, data), StageIdentity.EarlierDigest(stage, data),
+        stage.TakesOtherDevices);
+
     /// <summary>Metadata of a checkpoint file, except the position.</summary>
     /// <param name="identity">Identity of the run.</param>
     public static Dictionary<string, string> MetadataOf(RunIdentity identity)

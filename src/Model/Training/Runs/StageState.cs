@@ -36,10 +36,7 @@ public sealed class StageState : IDisposable
         Network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(Network, config.Seed);
         TrainingSettings settings = StageIdentity.Settings(config);
-        _store = new CheckpointStore(
-            config.Folder, config.CheckpointsKept, StageIdentity.Of(config, data),
-            StageIdentity.EarlierDigest(config, data),
-            config.TakesOtherDevices);
+        _store = CheckpointStore.Of(config, data);
         if (config.Start.Path is not null && !_store.HasAny)
         {
             StageResult.Load(Network, config.Start);

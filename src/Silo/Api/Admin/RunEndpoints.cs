@@ -186,7 +186,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
 
     private async Task<IResult> ChangeAsync(string text, Func<ITrainingRunGrain, Task> change)
     {
-        if (!RunId.TryParse(text, out RunId id) || await calls.CallAsync(() => Run(id).ViewAsync()) is null)
+        if (!RunId.TryParse(text, out RunId id) || await calls.CallAsync(() => Run(id).CurrentAsync()) is null)
         {
             return ApiError.NotFound("run");
         }

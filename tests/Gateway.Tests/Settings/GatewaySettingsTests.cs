@@ -88,7 +88,7 @@ public sealed class GatewaySettingsTests
         string message = Assert.Throws<InvalidConfigurationException>(
             () => GatewayHost.ReadOptions(Configuration(("Metrics:Port", "8080")))).Message;
         Assert.Contains(
-            "Metrics:Port is 8080; it must differ from Gateway:Port, or be 0", message,
+            "Metrics:Port is 8080; it must be a port other than that of Gateway:Port", message,
             StringComparison.Ordinal);
     }
 

@@ -110,14 +110,14 @@ public sealed class SiloSettingsTests
     [InlineData("Device:Work", "draw", "encode, denoise, decode")]
     [InlineData("Silo:HttpPort", "70000", "1..65535")]
     [InlineData("Silo:Roles", "idle", "control, inference, training")]
-    [InlineData("Metrics:Port", "8081", "it must differ from Silo:HttpPort, or be 0")]
+    [InlineData("Metrics:Port", "8081", "a port other than that of Silo:HttpPort")]
     [InlineData("Metrics:Address", "localhost", "an IP address")]
     [InlineData("Cluster:Tls", "sometimes", "true or false")]
     public void AWrongSetting_IsNamed_WithValidValues(string key, string value, string right)
     {
         string fault = Assert.Single(
             Assert.Throws<InvalidConfigurationException>(() => Read((key, value))).Faults);
-        Assert.StartsWith($"{key} is {value}; it must ", fault, StringComparison.Ordinal);
+        Assert.StartsWith($"{key} is {value}; it must be ", fault, StringComparison.Ordinal);
         Assert.Contains(right, fault, StringComparison.Ordinal);
     }
 

@@ -156,7 +156,7 @@ public sealed class FrameCodecTests
     [InlineData(44, 65, "65 samples left out")]
     [InlineData(44, 1, "do not fit")]
     [InlineData(44, int.MinValue, "samples left out")]
-    [InlineData(40, 1, "")]
+    [InlineData(40, 1, "about shard 9")]
     [InlineData(28, 2, "2 largest losses")]
     [InlineData(24, -3, "world -3")]
     [InlineData(8, 65, "65 samples")]

@@ -68,8 +68,8 @@ public sealed class MetricsListenerValidator : OptionsValidator<MetricsListener>
         {
             if (metrics is { Port: > 0 } && metrics.Port == port)
             {
-                return $"{Key(nameof(metrics.Port))} is {port}; it must be a port other than that of {key}, or 0 to serve "
-                    + "no metrics.";
+                return $"{Key(nameof(metrics.Port))} is {port}; it must be a port other than that of {key}, or 0 to "
+                    + "serve no metrics.";
             }
         }
 

@@ -82,6 +82,9 @@ internal sealed class TrainingStageGrain(
     IBlobStore blobs, IGrainFactory grains, TimeProvider clock, ILogger<TrainingStageGrain> logger)
     : Grain, ITrainingStageGrain
 {
+    // Maximum number of refused trainers whose reasons are shown. Every restarted pod has a new name.
+    private const int RefusalsMax = 16;
+
     private readonly long _startedAt = clock.GetTimestamp();
     private readonly Dictionary<TrainerId, (StageReport Report, TimeSpan At)> _reports = [];
     private readonly Dictionary<string, string> _refusals = new(StringComparer.Ordinal);
@@ -136,7 +139,7 @@ internal sealed class TrainingStageGrain(
             RunIdentity own = RunIdentity.Parse(report.Identity), begun = RunIdentity.Parse(_record.Identity!);
             string reason = $"{report.Trainer.Id} would not compute the same bits as the first trainer of this stage: "
                 + string.Join("; ", own.Differences(begun)) + ".";
-            _refusals[report.Worker] = reason;
+            NoteRefusal(report.Worker, reason);
             return new StageAnswer { Refusal = reason };
         }
 
@@ -186,7 +189,7 @@ internal sealed class TrainingStageGrain(
 
     public Task RefuseAsync(string worker, string reason)
     {
-        _refusals[worker] = reason;
+        NoteRefusal(worker, reason);
         logger.TrainerRefused(worker, _key, reason);
         return Task.CompletedTask;
     }
@@ -364,6 +367,14 @@ internal sealed class TrainingStageGrain(
         }
 
         return [.. _reports.Values];
+    }
+
+    private void NoteRefusal(string worker, string reason)
+    {
+        if (_refusals.Count < RefusalsMax || _refusals.ContainsKey(worker))
+        {
+            _refusals[worker] = reason;
+        }
     }
 
     private bool IsMember(StageReport report) => _record!.World.World?.Has(report.Trainer.Id) == true;

@@ -135,6 +135,23 @@ public sealed class MasterWeights : IDisposable
         Refresh();
     }
 
+    /// <summary>Returns to the state in which training begins.</summary>
+    /// <param name="initial">
+    /// A network of the same architecture with the initial weights in float32; its parameters are moved.
+    /// </param>
+    public void Reset(Module initial)
+    {
+        using var noGradients = no_grad();
+        using var scope = NewDisposeScope();
+        using var exact = new FlatParameters(initial);
+        Weights.copy_(exact.Values);
+        Average?.copy_(Weights);
+        Optimizer.FirstMoment.zero_();
+        Optimizer.SecondMoment.zero_();
+        Optimizer.Updates = 0;
+        Refresh();
+    }
+
     /// <summary>Copies the master weights to the network after an external change.</summary>
     public void Refresh()
     {
@@ -187,8 +204,7 @@ public sealed class MasterWeights : IDisposable
             path, state.Select(t => new TensorInfo(t.Key, ElementType.Float32, t.Value.shape)), metadata);
         foreach (TensorInfo info in writer.Order)
         {
-            using Tensor local = state[info.Name].detach().cpu();
-            writer.Append(info.Name, local.bytes);
+            writer.Append(info.Name, state[info.Name]);
         }
 
         writer.Commit();
@@ -216,9 +232,15 @@ public sealed class MasterWeights : IDisposable
         using IDisposable noGradients = no_grad();
         foreach ((string name, Tensor tensor) in state)
         {
-            using Tensor staged = empty(tensor.shape);
-            file.ReadInto(name, staged.bytes);
-            tensor.copy_(staged);
+            foreach ((long first, Tensor piece) in TensorPieces.Of(tensor))
+            {
+                using (piece)
+                using (Tensor staged = empty(piece.shape))
+                {
+                    file.Read(name, first * sizeof(float), staged.bytes);
+                    piece.copy_(staged);
+                }
+            }
         }
 
         Optimizer.Updates = updates;

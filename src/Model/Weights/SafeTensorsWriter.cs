@@ -2,6 +2,7 @@
 // only when it is complete and flushed to disk, so that no reader sees a partial file.
 using System.Buffers.Binary;
 using System.Text.Json;
+using static TorchSharp.torch;
 
 namespace Atelier.Model.Weights;
 
@@ -60,6 +61,22 @@ public sealed class SafeTensorsWriter : IDisposable
 
         _stream.Write(bytes);
         _written += bytes.Length;
+    }
+
+    /// <summary>Appends a whole tensor of any size, from any device.</summary>
+    /// <param name="name">Name of the tensor in the file.</param>
+    /// <param name="tensor">The tensor, in the type that was declared; it must be contiguous.</param>
+    /// <exception cref="InvalidOperationException">Another tensor is next, or the tensor has fewer bytes.</exception>
+    public void Append(string name, Tensor tensor)
+    {
+        foreach ((_, Tensor piece) in TensorPieces.Of(tensor))
+        {
+            using (piece)
+            using (Tensor local = piece.cpu())
+            {
+                Append(name, local.bytes);
+            }
+        }
     }
 
     /// <summary>Flushes the bytes to disk and renames the file.</summary>

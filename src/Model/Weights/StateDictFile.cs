@@ -6,8 +6,6 @@ namespace Atelier.Model.Weights;
 /// <summary>Writes state dicts.</summary>
 public static class StateDictFile
 {
-    private const long PieceElements = 4 << 20;
-
     /// <summary>
     /// Saves every parameter and persistent buffer of a module. Tensors are copied piece by piece; the file appears
     /// under its name only when it is complete.
@@ -67,10 +65,10 @@ public static class StateDictFile
 
     private static void Append(SafeTensorsWriter writer, TensorInfo info, Tensor tensor)
     {
-        for (long first = 0; first < info.ElementCount; first += PieceElements)
+        for (long first = 0; first < info.ElementCount; first += TensorPieces.Elements)
         {
             using var scope = NewDisposeScope();
-            var count = Math.Min(PieceElements, info.ElementCount - first);
+            var count = Math.Min(TensorPieces.Elements, info.ElementCount - first);
             var piece = tensor.detach().flatten().narrow(0, first, count);      // [count]
             writer.Append(info.Name, piece.to(info.Type.ToTorch()).cpu().bytes);
         }

@@ -8,9 +8,6 @@ namespace Atelier.Model.Weights;
 /// <summary>Loads state dicts strictly.</summary>
 public static class StrictLoader
 {
-    // 16 MiB of float32: large enough for fast disk reads, small enough not to matter for memory.
-    private const long PieceElements = 4 << 20;
-
     // Maximum number of faults of each kind that an error message lists, and of characters of a name in it. More would
     // not help.
     private const int ListedMax = 4;
@@ -108,13 +105,12 @@ public static class StrictLoader
 
     private static void Copy(IWeightSource source, TensorInfo info, Tensor target, bool checkFinite)
     {
-        for (long first = 0; first < info.ElementCount; first += PieceElements)
+        foreach ((long first, Tensor piece) in TensorPieces.Of(target))         // [count], the target's own memory
         {
             using var scope = NewDisposeScope();
-            var count = Math.Min(PieceElements, info.ElementCount - first);
-            var piece = target.detach().view(-1).narrow(0, first, count);       // [count], the target's own memory
+            using Tensor own = piece;
             var isDirect = piece.device_type == DeviceType.CPU && piece.dtype == info.Type.ToTorch();
-            var staged = isDirect ? piece : empty(count, dtype: info.Type.ToTorch(), device: CPU);
+            var staged = isDirect ? piece : empty(piece.shape, dtype: info.Type.ToTorch(), device: CPU);
             source.Read(info.Name, first * info.Type.Size(), staged.bytes);
             if (!isDirect)
             {
@@ -124,7 +120,7 @@ public static class StrictLoader
             if (checkFinite && piece.is_floating_point() && !isfinite(piece).all().item<bool>())
             {
                 throw new RefusedFileException(source.Path, $"tensor \"{info.Name}\"",
-                    $"holds a NaN or an infinity among its elements {first} to {first + count - 1}");
+                    $"holds a NaN or an infinity among its elements {first} to {first + piece.numel() - 1}");
             }
         }
     }

@@ -72,9 +72,11 @@ internal sealed class PeerTable(TrainerId self, int connectionsMax)
     }
 
     /// <summary>Removes a peer that has neither an address nor a connection.</summary>
+    /// <param name="peer">The peer; if it was removed before, its successor with the same id stays.</param>
     public void Tidy(Peer peer)
     {
-        if (peer is { Address: null, Connection: null, LastEnd.IsCompleted: true, HelloOut: 0 })
+        if (peer is { Address: null, Connection: null, LastEnd.IsCompleted: true, HelloOut: 0 }
+            && ReferenceEquals(Find(peer.Id), peer))
         {
             _peers.Remove(peer.Id);
         }

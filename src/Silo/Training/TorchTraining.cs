@@ -1,11 +1,11 @@
 // The grains' port for training, implemented with libtorch: a stage's network, weights and data on the silo's device.
 // Every piece of work borrows the device's lane, so that pictures can be drawn in between.
-using System.Runtime.InteropServices;
 using Atelier.Grains.Ports;
 using Atelier.Model;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
+using Atelier.Model.Weights;
 using Atelier.Silo.Devices;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
@@ -58,19 +58,13 @@ internal sealed class TorchStageWork : IStageWork
     private readonly TrainingLane _lane;
     private readonly MicroDiT _network;
     private readonly TrainingEngine _engine;
+    private readonly bool _startsFromRun;
     private bool _isPristine = true;
 
     public TorchStageWork(StageConfig config, StagePlan plan, ITrainingData data, TrainingLane lane)
     {
-        (_config, _data, _lane) = (config, data, lane);
-        _network = new MicroDiT(config.Network);
-        CheckMemory(_network.parameters().Sum(parameter => parameter.numel()));
-        MicroDiTInitializer.Initialize(_network, config.Seed);
-        if (config.Start.Path is not null && plan.From is null)
-        {
-            StageResult.Load(_network, config.Start);
-        }
-
+        (_config, _data, _lane, _startsFromRun) = (config, data, lane, plan.From is not null);
+        _network = Initial();
         TrainingSettings settings = StageIdentity.Settings(config);
         var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
         _engine = new TrainingEngine(_network, settings, source, config.Compute, 1, lane);
@@ -132,7 +126,9 @@ internal sealed class TorchStageWork : IStageWork
     {
         if (!_isPristine)
         {
-            throw new InvalidOperationException("A stage must begin with the state in which its device opened it.");
+            using MicroDiT initial = Initial();
+            Master.Reset(initial);
+            _isPristine = true;
         }
 
         if (from is not null)
@@ -191,6 +187,20 @@ internal sealed class TorchStageWork : IStageWork
         return ValueTask.CompletedTask;
     }
 
+    // The network with its initial weights; those of an earlier stage of the run are loaded afterwards.
+    private MicroDiT Initial()
+    {
+        var network = new MicroDiT(_config.Network);
+        CheckMemory(network.parameters().Sum(parameter => parameter.numel()));
+        MicroDiTInitializer.Initialize(network, _config.Seed);
+        if (_config.Start.Path is not null && !_startsFromRun)
+        {
+            StageResult.Load(network, _config.Start);
+        }
+
+        return network;
+    }
+
     // Called when the network's memory is reserved but not used yet.
     private static void CheckMemory(long parameters)
     {
@@ -207,9 +217,8 @@ internal sealed class TorchStageWork : IStageWork
 
     private static float[] Numbers(Tensor tensor)
     {
-        using Tensor local = tensor.detach().cpu().contiguous();
-        float[] numbers = GC.AllocateUninitializedArray<float>((int)local.numel());
-        local.bytes.CopyTo(MemoryMarshal.AsBytes(numbers.AsSpan()));
+        float[] numbers = GC.AllocateUninitializedArray<float>(checked((int)tensor.numel()));
+        TensorPieces.Read(tensor, numbers);
         return numbers;
     }
 
@@ -222,9 +231,7 @@ internal sealed class TorchStageWork : IStageWork
                 nameof(from));
         }
 
-        using Tensor staged = empty(to.shape);
-        MemoryMarshal.AsBytes(from.Values.AsSpan()).CopyTo(staged.bytes);
-        to.copy_(staged);
+        TensorPieces.Write(from.Values, to);
     }
 
     private IReadOnlyList<StateVector> Numbers() =>
@@ -244,9 +251,8 @@ internal sealed class TorchStageWork : IStageWork
 
     private GradientSum SumOf(ShardSum total) => _lane.Run("Loading a batch", () =>
     {
-        using Tensor local = empty([total.Gradient.LongLength]);
-        MemoryMarshal.AsBytes(total.Gradient.AsSpan()).CopyTo(local.bytes);
-        Tensor gradient = local.to(Master.Weights.device, copy: true).DetachFromDisposeScope();
+        Tensor gradient = empty([total.Gradient.LongLength], device: Master.Weights.device).DetachFromDisposeScope();
+        TensorPieces.Write(total.Gradient, gradient);
         return new GradientSum(gradient, total.Sums.LossSum, total.Sums.Samples)
         {
             LeftOut = total.Sums.LeftOut, Largest = total.Sums.Largest, NotFinite = total.Sums.NotFinite,

@@ -8,13 +8,21 @@ namespace Atelier.Training.Stages;
 /// <summary>The verdict of a trial.</summary>
 /// <param name="Wrong">Members that computed wrong numbers; empty if they cannot be determined.</param>
 /// <param name="Reason">How the members were determined, or why they could not be; text for people.</param>
-public sealed record TrialVerdict(ImmutableArray<TrainerId> Wrong, string Reason);
+public sealed record TrialVerdict(ImmutableArray<TrainerId> Wrong, string Reason)
+{
+    /// <summary>
+    /// Whether the members' states must be different, so that they have added wrong numbers for some time and must
+    /// return to the last checkpoint.
+    /// </summary>
+    public bool AreStatesDifferent { get; init; }
+}
 
 /// <summary>The trial of one disputed shard.</summary>
 /// <param name="dispute">The dispute that started the trial.</param>
 public sealed class ShardTrial(ShardDispute dispute)
 {
     private readonly Dictionary<TrainerId, ShardClaim> _claims = [];
+    private readonly HashSet<TrainerId> _applied = [];
 
     /// <summary>The request that is sent to all members: the shard to compute.</summary>
     public TrialRequest Request { get; } = new(dispute.World, dispute.Step, dispute.Claim.Shard);
@@ -29,13 +37,34 @@ public sealed class ShardTrial(ShardDispute dispute)
     }
 
     /// <summary>
-    /// Returns the verdict; null until all members have answered. If a majority of the members agrees, its result is
-    /// right. Without a majority, a finite result is right if other members get NaN; if all results are finite or all
-    /// are NaN, each of the two disputing members is wrong if it does not reproduce its first result.
+    /// Records a member's position. A member that has applied the step can no longer compute the shard.
+    /// </summary>
+    /// <param name="id">The member.</param>
+    /// <param name="position">Number of steps that the member's weights include.</param>
+    public void HearPosition(TrainerId id, long position)
+    {
+        if (position > dispute.Step)
+        {
+            _applied.Add(id);
+        }
+    }
+
+    /// <summary>
+    /// Returns the verdict; null until all members have answered. If members have applied the step without a doubt,
+    /// the states or the measures of the members differ: if those are a majority, the others are wrong. Otherwise, if a
+    /// majority of the members agrees, its result is right. Without a majority, a finite result is right if other
+    /// members get NaN; if all results are finite or all are NaN, each of the two disputing members is wrong if it does
+    /// not reproduce its first result.
     /// </summary>
     /// <param name="members">The world's members.</param>
     public TrialVerdict? Judge(IReadOnlyCollection<TrainerId> members)
     {
+        if (members.Count > 0 && members.All(id => _claims.ContainsKey(id) || _applied.Contains(id))
+            && members.Any(_applied.Contains))
+        {
+            return JudgeByPosition(members);
+        }
+
         if (members.Count == 0 || !members.All(_claims.ContainsKey))
         {
             return null;
@@ -66,6 +95,21 @@ public sealed class ShardTrial(ShardDispute dispute)
             + (isNaN ? $"NaN for {shard}, where other members get finite numbers"
                 : $"the result for {shard} differs from "
                     + (isMajority ? "that of the other members" : "its own earlier result")));
+    }
+
+    // With equal states and measures, all members would wait for the verification of the shard, or none.
+    private TrialVerdict JudgeByPosition(IReadOnlyCollection<TrainerId> members)
+    {
+        TrainerId[] others = [.. members.Where(id => !_applied.Contains(id))];
+        bool isKnown = 2 * others.Length < members.Count;
+        return new TrialVerdict(
+            isKnown ? [.. others] : [],
+            $"{string.Join(", ", others)} disputes shard {dispute.Claim.Shard} of step {dispute.Step}, which "
+            + (isKnown ? "the majority" : string.Join(", ", members.Except(others)))
+            + " has applied without a doubt: their states differ")
+        {
+            AreStatesDifferent = true,
+        };
     }
 
     private bool HasNumbers(TrainerId id) => _claims[id].IsFinite;

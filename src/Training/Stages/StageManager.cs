@@ -163,6 +163,11 @@ public sealed class StageManager(
             _trial ??= new ShardTrial(dispute);
         }
 
+        if (report.HasState)
+        {
+            _trial?.HearPosition(report.Id, report.Position);
+        }
+
         if (report.Trial is { } claim)
         {
             _trial?.Hear(report.Id, claim);
@@ -184,7 +189,11 @@ public sealed class StageManager(
         }
 
         _trial = null;
-        if (verdict.Wrong.IsEmpty)
+        if (verdict.AreStatesDifferent)
+        {
+            _worlds.ReturnAll(verdict.Reason, isDoubted: verdict.Wrong.IsEmpty);
+        }
+        else if (verdict.Wrong.IsEmpty)
         {
             _pause = verdict.Reason;
         }

@@ -46,7 +46,8 @@ public sealed class FrameCodec
             WithSlice(FrameKind.Partial, part.World, part.Step, part.Slice, 0, part.Node, part.Value),
         TotalFrame<GradientSlice> total =>
             WithSlice(FrameKind.Total, total.World, total.Step, total.Slice, total.Slices, default, total.Value),
-        VerifiedFrame verified => WithClaim(verified),
+        VerifiedFrame verified => WithClaim(FrameKind.Verified, frame, verified.Step, verified.Claim),
+        VerifyFrame ask => WithClaim(FrameKind.Verify, frame, ask.Step, ask.Claim),
         StateFrame => throw new ArgumentException("A state is sent in chunks.", nameof(frame)),
         _ => throw new ArgumentException($"{frame.GetType().Name} is not sent to peers.", nameof(frame)),
     };
@@ -54,18 +55,17 @@ public sealed class FrameCodec
     private FrameEncoding Bare(FrameKind kind, Frame frame, long step, int slice = 0, int slices = 0) => new(
         Checked(new FrameHeader(kind, frame.World, step, slice, slices, default, 0, 0)), [], default);
 
-    private FrameEncoding WithClaim(VerifiedFrame verified)
+    private FrameEncoding WithClaim(FrameKind kind, Frame frame, long step, ShardClaim claim)
     {
-        if (BatchSumsCodec.Fault(verified.Claim, Limits) is { } fault)
+        if (BatchSumsCodec.Fault(claim, Limits) is { } fault)
         {
-            throw new ArgumentException(fault, nameof(verified));
+            throw new ArgumentException(fault, nameof(claim));
         }
 
-        Span<byte> claim = stackalloc byte[BatchSumsCodec.ClaimBytes];
-        BatchSumsCodec.Write(verified.Claim, claim);
-        var header = new FrameHeader(
-            FrameKind.Verified, verified.World, verified.Step, 0, 0, default, 0, claim.Length);
-        return new FrameEncoding(Checked(header), claim, default);
+        Span<byte> bytes = stackalloc byte[BatchSumsCodec.ClaimBytes];
+        BatchSumsCodec.Write(claim, bytes);
+        var header = new FrameHeader(kind, frame.World, step, 0, 0, default, 0, bytes.Length);
+        return new FrameEncoding(Checked(header), bytes, default);
     }
 
     private FrameEncoding WithSlice(

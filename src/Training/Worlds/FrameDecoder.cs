@@ -126,6 +126,8 @@ public sealed class FrameBody
             FrameKind.NoState => new StateFrame(header.World, header.Step, header.Slice, header.Slices, null),
             FrameKind.Verified => new VerifiedFrame(
                 header.World, header.Step, BatchSumsCodec.ReadClaim(_head.Span, _decoder.Limits)),
+            FrameKind.Verify => new VerifyFrame(
+                header.World, header.Step, BatchSumsCodec.ReadClaim(_head.Span, _decoder.Limits)),
             FrameKind.StateChunk => StateChunkFrame.Read(header, _head, _decoder.Limits),
             FrameKind.Partial =>
                 new PartialFrame<GradientSlice>(header.World, header.Step, header.Slice, header.Node, Slice()),

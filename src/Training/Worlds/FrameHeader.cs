@@ -29,6 +29,7 @@ internal enum FrameKind : byte
     NoState = 8,
     StateChunk = 9,
     Verified = 10,
+    Verify = 11,
 }
 
 /// <summary>The header of a frame. Fields that a kind does not use are 0.</summary>
@@ -46,7 +47,7 @@ internal readonly record struct FrameHeader(
     public const int Bytes = 52;
     public const int ChecksumBytes = 4;
 
-    private const byte Version = 2;
+    private const byte Version = 3;
     private const int ChecksumAt = Bytes - ChecksumBytes;
 
     private static ReadOnlySpan<byte> Magic => "ATLF"u8;
@@ -113,8 +114,8 @@ internal readonly record struct FrameHeader(
         bool hasValues = Kind is FrameKind.Partial or FrameKind.Total, isHeartbeat = Kind == FrameKind.Heartbeat;
         int slicesMax = isPart ? StateParts.Max : limits.Shards, slices = hasSlices ? Slices : limits.Shards;
         (long least, long most) = PayloadRange(limits);
-        return Kind is < FrameKind.Heartbeat or > FrameKind.Verified
-            ? $"The frame has kind {(byte)Kind}; it must be in {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verified}."
+        return Kind is < FrameKind.Heartbeat or > FrameKind.Verify
+            ? $"The frame has kind {(byte)Kind}; it must be in {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verify}."
             : Outside("world", World, isHeartbeat ? 0 : 1, isHeartbeat ? 0 : int.MaxValue)
             ?? Outside("step", Step, 0, isHeartbeat || Kind == FrameKind.Follow ? 0 : long.MaxValue)
             ?? Outside("number of slices", Slices, hasSlices ? 1 : 0, hasSlices ? slicesMax : 0)
@@ -134,7 +135,7 @@ internal readonly record struct FrameHeader(
                 (values + BatchSumsCodec.BytesMin, values + BatchSumsCodec.BytesMax(limits)),
             FrameKind.Partial or FrameKind.Total => (values, values),
             FrameKind.StateChunk => (StateChunkFrame.PayloadBytesMin, StateChunkFrame.PayloadBytesMax),
-            FrameKind.Verified => (BatchSumsCodec.ClaimBytes, BatchSumsCodec.ClaimBytes),
+            FrameKind.Verified or FrameKind.Verify => (BatchSumsCodec.ClaimBytes, BatchSumsCodec.ClaimBytes),
             _ => (0, 0),
         };
     }

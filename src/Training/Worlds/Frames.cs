@@ -58,6 +58,15 @@ public sealed record CopyFrame(int World, long Step, int Part, int Parts) : Fram
 public sealed record StateFrame(int World, long Step, int Part, int Parts, object? State) : Frame(World);
 
 /// <summary>
+/// Requests that a shard be verified before its step is applied. Every trainer that waits for the result sends the
+/// request, so that the result also comes if the verifier itself sees no reason to verify the shard.
+/// </summary>
+/// <param name="World">Number of the world.</param>
+/// <param name="Step">The step.</param>
+/// <param name="Claim">The claim in the sender's totals.</param>
+public sealed record VerifyFrame(int World, long Step, ShardClaim Claim) : Frame(World);
+
+/// <summary>
 /// The result of a shard's verifier, from the verifier to all members and spectators. They apply the step only if the
 /// claim in its totals is equal to this one.
 /// </summary>

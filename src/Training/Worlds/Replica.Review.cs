@@ -1,6 +1,10 @@
 // The part of a replica that has shards verified before a step is applied. The member after a shard's owner computes
 // the shard again and sends its result to all members and spectators. If the two results differ, no trainer applies the
 // step; the dispute is reported to the manager, which asks all members to compute the shard.
+//
+// All trainers choose the same shards, unless a device measures the step wrongly. A trainer therefore requests what it
+// waits for, so that it cannot wait for a result that nobody computes. The wrong measure then leads to another state,
+// which the next comparison of the states shows.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
@@ -11,6 +15,7 @@ public sealed partial class Replica<T>
     private const int VerifiedMax = 1 << 12;
 
     private readonly Dictionary<(long Step, int Shard), ShardClaim> _verified = [];
+    private readonly Dictionary<(long Step, int Shard), ShardClaim> _requested = [];
     private Review? _review;
     private TrialRequest? _asked;
 
@@ -56,6 +61,23 @@ public sealed partial class Replica<T>
         }
     }
 
+    private void Take(TrainerId from, VerifyFrame ask)
+    {
+        if (ask.Step < Position)
+        {
+            host.Send(from, Confirmation(ask.Step, ask.Claim));
+        }
+        else if (ask.Step == Position && _requested.TryAdd((ask.Step, ask.Claim.Shard), ask.Claim))
+        {
+            host.Verify(ask.World, ask.Step, ask.Claim.Shard, isTrial: false);
+        }
+
+        // A later step cannot be requested: its totals include this member's shards.
+    }
+
+    // The weights for the step are gone, but this member has applied it without a doubt about the shard.
+    private VerifiedFrame Confirmation(long step, ShardClaim claim) => new(_world!.Number, step, claim);
+
     private void Take(TrainerId from, VerifiedFrame verified)
     {
         if (_verified.Count < VerifiedMax && (!HasState || verified.Step >= Position)
@@ -77,9 +99,18 @@ public sealed partial class Replica<T>
             suspects = [];
         }
 
-        foreach (ShardClaim suspect in suspects.Where(one => IsMember && VerifierOf(one.Shard) == _self))
+        foreach (ShardClaim suspect in suspects)
         {
-            host.Verify(_world.Number, Position, suspect.Shard, isTrial: false);
+            if (VerifierOf(suspect.Shard) != _self)
+            {
+                host.Send(
+                    _world.Members[VerifierOf(suspect.Shard)].Id,
+                    new VerifyFrame(_world.Number, Position, suspect));
+            }
+            else if (_requested.TryAdd((Position, suspect.Shard), suspect))
+            {
+                host.Verify(_world.Number, Position, suspect.Shard, isTrial: false);
+            }
         }
 
         return new Review(totals, suspects);
@@ -122,6 +153,16 @@ public sealed partial class Replica<T>
 
     private void ForgetReviewOf(long step)
     {
+        foreach (((long Step, int Shard) key, ShardClaim claim) in _requested.Where(one => one.Key.Step <= step)
+            .ToArray())
+        {
+            _requested.Remove(key);
+            if (!_verified.ContainsKey(key))
+            {
+                SendToAll(key.Step, Confirmation(key.Step, claim));
+            }
+        }
+
         foreach ((long Step, int Shard) key in _verified.Keys.Where(key => key.Step <= step).ToArray())
         {
             _verified.Remove(key);
@@ -134,5 +175,6 @@ public sealed partial class Replica<T>
     {
         (_review, _asked, Dispute, Trial) = (null, null, null, null);
         _verified.Clear();
+        _requested.Clear();
     }
 }

@@ -206,6 +206,9 @@ public sealed partial class Replica<T>(
 
                 Advance();
                 break;
+            case VerifyFrame ask when IsMember && HasState && VerifierOf(ask.Claim.Shard) == _self:
+                Take(from, ask);
+                break;
             case VerifiedFrame verified:
                 Take(from, verified);
                 break;

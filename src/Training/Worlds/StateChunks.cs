@@ -68,6 +68,7 @@ public sealed class StateSender : IDisposable
     private readonly FrameCodec _codec;
     private readonly StateFrame _frame;
     private readonly StatePart _copy;
+    private readonly StateManifest? _manifest;
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
     private byte[] _buffer = [];
     private long _sent;
@@ -90,6 +91,7 @@ public sealed class StateSender : IDisposable
 
         (_codec, _frame) = (codec, frame);
         codec.Checked(HeaderOf(StateChunkFrame.PayloadBytesMin));
+        _manifest = frame.Part == 0 ? _copy.BeginManifest() : null;
     }
 
     /// <summary>
@@ -117,15 +119,13 @@ public sealed class StateSender : IDisposable
         _copy.Read(_sent, part);
         _hash.AppendData(part);
         _sent += bytes;
+        _manifest?.Advance(bytes);
         int end = StateChunkFrame.PrefixBytes + bytes;
         if (_sent == _copy.Length)
         {
             Span<byte> own = payload.Slice(end, SHA256.HashSizeInBytes);
             end += _hash.GetHashAndReset(own);
-            if (_frame.Part == 0)
-            {
-                end += _copy.WriteManifest(own, payload[end..]);
-            }
+            end += _manifest?.Finish(own, payload[end..]) ?? 0;
         }
 
         uint checksum = Crc32C.Append(_codec.Checked(HeaderOf(end)).Write(_buffer), payload[..end]);
@@ -138,6 +138,7 @@ public sealed class StateSender : IDisposable
     public void Dispose()
     {
         _hash.Dispose();
+        _manifest?.Dispose();
         _copy.Dispose();
     }
 

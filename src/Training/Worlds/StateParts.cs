@@ -68,8 +68,6 @@ public static class StateParts
 /// <param name="parts">Number of parts.</param>
 public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCopy
 {
-    private const int BufferBytes = 1 << 20;
-
     private readonly long _offset = SliceLayout.Part(whole.Length, part, parts).Start;
 
     /// <inheritdoc/>
@@ -85,38 +83,76 @@ public sealed class StatePart(IStateCopy whole, int part, int parts) : IStateCop
     /// <inheritdoc/>
     public void Dispose() => whole.Dispose();
 
-    /// <summary>Writes the manifest: the digests of all parts, in order.</summary>
-    /// <param name="own">The digest of this part, which is known already.</param>
-    /// <param name="to">Receives the manifest at its beginning.</param>
-    /// <returns>Number of bytes written.</returns>
-    internal int WriteManifest(ReadOnlySpan<byte> own, Span<byte> to)
+    /// <summary>Begins the manifest that is sent with this part. The caller disposes it.</summary>
+    internal StateManifest BeginManifest() => new(whole, part, parts);
+}
+
+/// <summary>
+/// Computes the manifest of a copy: the digests of all parts, in order. The other parts are hashed while the sender's
+/// own part is sent, as many bytes of each as were sent, so that hashing a large state does not hold up the connection.
+/// </summary>
+/// <param name="whole">The whole copy.</param>
+/// <param name="own">Index of the part that is sent; its digest is known at the end.</param>
+/// <param name="parts">Number of parts.</param>
+internal sealed class StateManifest(IStateCopy whole, int own, int parts) : IDisposable
+{
+    private const int BufferBytes = 1 << 20;
+
+    private readonly (IncrementalHash Hash, long Read)[] _others =
+        [.. Enumerable.Range(0, parts).Select(_ => (IncrementalHash.CreateHash(HashAlgorithmName.SHA256), 0L))];
+    private byte[] _buffer = [];
+
+    /// <summary>Hashes the next bytes of each of the other parts.</summary>
+    /// <param name="bytes">Number of bytes of each part.</param>
+    public void Advance(long bytes)
     {
-        byte[] buffer = new byte[BufferBytes];
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         for (int i = 0; i < parts; i++)
         {
-            Span<byte> digest = to[(i * SHA256.HashSizeInBytes)..];
-            if (i == part)
+            (long start, long count) = SliceLayout.Part(whole.Length, i, parts);
+            (IncrementalHash hash, long read) = _others[i];
+            long end = i == own ? read : Math.Min(count, read + bytes);
+            while (read < end)
             {
-                own.CopyTo(digest);
-                continue;
-            }
+                if (_buffer.Length == 0)
+                {
+                    _buffer = GC.AllocateUninitializedArray<byte>(BufferBytes);
+                }
 
-            (long at, long left) = SliceLayout.Part(whole.Length, i, parts);
-            while (left > 0)
-            {
-                Span<byte> piece = buffer.AsSpan(0, (int)Math.Min(left, buffer.Length));
-                whole.Read(at, piece);
+                Span<byte> piece = _buffer.AsSpan(0, (int)Math.Min(end - read, _buffer.Length));
+                whole.Read(start + read, piece);
                 hash.AppendData(piece);
-                at += piece.Length;
-                left -= piece.Length;
+                read += piece.Length;
             }
 
-            hash.GetHashAndReset(digest);
+            _others[i].Read = read;
+        }
+    }
+
+    /// <summary>Hashes what is left and writes the manifest.</summary>
+    /// <param name="digest">The digest of the own part.</param>
+    /// <param name="to">Receives the manifest at its beginning.</param>
+    /// <returns>Number of bytes written.</returns>
+    public int Finish(ReadOnlySpan<byte> digest, Span<byte> to)
+    {
+        Advance(long.MaxValue / 2);
+        for (int i = 0; i < parts; i++)
+        {
+            Span<byte> one = to.Slice(i * SHA256.HashSizeInBytes, SHA256.HashSizeInBytes);
+            if (i == own)
+            {
+                digest.CopyTo(one);
+            }
+            else
+            {
+                _others[i].Hash.GetHashAndReset(one);
+            }
         }
 
         return parts * SHA256.HashSizeInBytes;
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => Array.ForEach(_others, other => other.Hash.Dispose());
 }
 
 /// <summary>A part of a copy that has been received completely.</summary>

@@ -145,8 +145,22 @@ public sealed class TorchTrainingTests : IDisposable
         IReadOnlyList<StateVector> state = await work.ExportAsync();
         await Assert.ThrowsAsync<ArgumentException>(() => work.ImportAsync(
             [.. state.Select(vector => vector with { Values = vector.Values[1..] })], 0));
-        await Assert.ThrowsAsync<InvalidOperationException>(() => work.ResetAsync(null));
         Assert.Equal(before, await DigestAsync(work));
+    }
+
+    // All members return to the beginning if they must return to a checkpoint and there is none.
+    [Fact]
+    public async Task AStageThatReturnsToItsBeginning_HasTheBitsOfOneThatNeverLeftIt()
+    {
+        string expected = ToyStage.Run(ToyStage.Config(Path.Combine(_folder, "alone")) with { Steps = Steps });
+        await using TorchStageWork work = Work("one");
+        string before = await DigestAsync(work);
+        await AdvanceAsync(work, RunPosition.Start, 3);
+        Assert.NotEqual(before, await DigestAsync(work));
+        await work.ResetAsync(null);
+        Assert.Equal(before, await DigestAsync(work));
+        await AdvanceAsync(work, RunPosition.Start, Steps);
+        Assert.Equal(expected, TrainingState.Digest((await work.ExportAsync())[0]));
     }
 
     [Fact]

@@ -59,6 +59,34 @@ public sealed class ShardTrialTests
     public void IfAllChangeTheirClaims_NobodyIsNamed() =>
         Assert.Empty(new Case(Trial(1, 2), s_two).With(s_a, 3).With(s_b, 4).Judge()!.Wrong);
 
+    // With equal states and measures, either all members would wait for the shard's verification, or none.
+    [Fact]
+    public void AMinorityThatDisputesWhatOthersHaveApplied_IsWrong_AndAllReturn()
+    {
+        Case one = new Case(Trial(1, 2), s_three).With(s_b, 2);
+        one.Trial.HearPosition(s_a, 31);
+        one.Trial.HearPosition(s_c, 30);
+        Assert.Null(one.Judge());
+        one.Trial.HearPosition(s_c, 31);
+
+        TrialVerdict verdict = one.Judge()!;
+
+        Assert.Equal([s_b], verdict.Wrong);
+        Assert.True(verdict.AreStatesDifferent);
+        Assert.Contains("b#1 disputes shard 4 of step 30", verdict.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void OfTwo_OneOfWhichHasAppliedTheStep_NobodyIsNamed_AndBothReturn()
+    {
+        Case one = new Case(Trial(1, 2), s_two).With(s_b, 2);
+        one.Trial.HearPosition(s_a, 31);
+        TrialVerdict verdict = one.Judge()!;
+        Assert.Empty(verdict.Wrong);
+        Assert.True(verdict.AreStatesDifferent);
+        Assert.False(new Case(Trial(1, 2), s_two).With(s_a, 1).With(s_b, 2).Judge()!.AreStatesDifferent);
+    }
+
     [Fact]
     public void ThereIsNoVerdict_BeforeAllHaveAnswered()
     {

@@ -60,7 +60,7 @@ public sealed class FrameCodecTests
 
     public static TheoryData<string, string> Impossible => new()
     {
-        { "kind", "kind 0" }, { "kind above", "kind 11" },
+        { "kind", "kind 0" }, { "kind above", "kind 12" },
         { "world 0", "world is 0; it must be in 1.." }, { "world", "world is -1" },
         { "step", "step is -1" },
         { "slices 0", "number of slices is 0; it must be in 1..8" }, { "slices", "number of slices is 9" },
@@ -78,6 +78,7 @@ public sealed class FrameCodecTests
         { "payload of a request", "payload's length in bytes is 8; it must be 0" },
         { "chunk", "payload's length in bytes is 1049137; it must be in 17..1049136" },
         { "claim", "payload's length in bytes is 27; it must be 28" },
+        { "requested claim", "payload's length in bytes is 0; it must be 28" },
         { "slice of a request", "slice is 1; it must be 0" }, { "heartbeat", "world is 1; it must be 0" },
     };
 
@@ -88,7 +89,7 @@ public sealed class FrameCodecTests
         FrameHeader header = what switch
         {
             "kind" => s_total with { Kind = FrameKind.None },
-            "kind above" => s_total with { Kind = FrameKind.Verified + 1 },
+            "kind above" => s_total with { Kind = FrameKind.Verify + 1 },
             "world 0" => s_total with { World = 0 },
             "world" => s_total with { World = -1 },
             "step" => s_total with { Step = -1 },
@@ -113,6 +114,7 @@ public sealed class FrameCodecTests
             "payload of a request" => new FrameHeader(FrameKind.Copy, 1, 5, 0, 1, default, 0, 8),
             "chunk" => new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 1, default, 0, 1_049_137),
             "claim" => new FrameHeader(FrameKind.Verified, 1, 5, 0, 0, default, 0, 27),
+            "requested claim" => new FrameHeader(FrameKind.Verify, 1, 5, 0, 0, default, 0, 0),
             "slice of a request" => new FrameHeader(FrameKind.CatchUp, 1, 5, 1, 0, default, 0, 0),
             _ => new FrameHeader(FrameKind.Heartbeat, 1, 0, 0, 0, default, 0, 0),
         };
@@ -131,7 +133,7 @@ public sealed class FrameCodecTests
         byte[] bytes = FrameSamples.Encode(new FollowFrame(1));
         byte[] later = [.. bytes], http = [.. "GET / HTTP/1.1\r\nHost: somewhere.example\r\nAccept: */*\r\n\r\n"u8];
         later[4]++;
-        Assert.Contains("version 3", Refusal(() => FrameSamples.Decode(later)), StringComparison.Ordinal);
+        Assert.Contains("version 4", Refusal(() => FrameSamples.Decode(later)), StringComparison.Ordinal);
         Assert.Contains("begins with", Refusal(() => FrameSamples.Decode(http)), StringComparison.Ordinal);
     }
 
@@ -198,6 +200,7 @@ public sealed class FrameCodecTests
         Frame[] frames =
         [
             new VerifiedFrame(1, 5, new ShardClaim(8, 1, 1, 1)), new VerifiedFrame(0, 5, default),
+            new VerifyFrame(1, 5, new ShardClaim(-1, 1, 1, 1)), new VerifyFrame(1, -1, default),
             new PartialFrame<GradientSlice>(
                 1, 5, 0, default, first with { Sums = new BatchSums { Claims = [.. new ShardClaim[9]] } }),
             new TotalFrame<GradientSlice>(1, 5, 4, 4, slice), new TotalFrame<GradientSlice>(0, 5, 1, 4, slice),

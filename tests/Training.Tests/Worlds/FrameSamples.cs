@@ -60,6 +60,8 @@ internal static class FrameSamples
             select (Frame)new TotalFrame<GradientSlice>(world, step, slice, slices, value),
             from claim in Claims
             select (Frame)new VerifiedFrame(world, step, claim),
+            from claim in Claims
+            select (Frame)new VerifyFrame(world, step, claim),
             Gen.OneOf<Frame>(
                 new HeartbeatFrame(), new CatchUpFrame(world, step), new FollowFrame(world),
                 new FollowedFrame(world, slice, step), new CopyFrame(world, step, slice, 8),

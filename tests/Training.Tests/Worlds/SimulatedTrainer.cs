@@ -18,6 +18,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     private readonly HashSet<PartTask> _tasks = [];
     private (HeldCheckpoint Checkpoint, ulong State)? _held;
     private ulong _state;
+    private StepVerdict _verdict;
     private TimeSpan _free;
 
     public SimulatedTrainer(WorldSimulation run, TrainerId id)
@@ -45,6 +46,9 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 
     /// <summary>Whether the device returns NaN.</summary>
     public bool GivesNaN { get; set; }
+
+    /// <summary>Whether the device sometimes measures a batch wrongly, so that the trainer decides otherwise.</summary>
+    public bool MeasuresWrong { get; set; }
 
     public ulong State => _state;
 
@@ -128,8 +132,10 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     public ImmutableArray<ShardClaim> Review(long step, ImmutableArray<SimulatedSlice> totals, bool all)
     {
         ImmutableArray<ShardClaim> claims = totals[0].Claims;
-        StepVerdict verdict = claims.All(claim => claim.IsFinite) ? StepVerdict.Apply : StepVerdict.Skip;
-        return all ? claims : SuspectShards.Of(step, verdict, claims, WorldSimulation.VerifyInterval);
+        bool isFinite = claims.All(claim => claim.IsFinite);
+        bool isWrong = MeasuresWrong && _run.Random.Next(2) == 0;
+        _verdict = isFinite != isWrong ? StepVerdict.Apply : StepVerdict.Skip;
+        return all ? claims : SuspectShards.Of(step, _verdict, claims, WorldSimulation.VerifyInterval);
     }
 
     // A checkpoint waits until the previous one is committed.
@@ -140,9 +146,10 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     public void Apply(long step, ImmutableArray<SimulatedSlice> totals)
     {
         ulong before = _state;
-        bool isSkipped = totals[0].Claims.Any(claim => !claim.IsFinite);
+        bool isSkipped = _verdict == StepVerdict.Skip;
         _run.Check(
-            !isSkipped || Replica.World!.Members.Length == 1 || totals.Length == 1,
+            !isSkipped || _run.Faults.HasFlag(Faults.WrongMeasure) || Replica.World!.Members.Length == 1
+                || totals.Length == 1,
             $"{Id} does not skip step {step} because one device gives NaN");
         _state = WorldSimulation.Next(_state, step, isSkipped ? [1] : totals.SelectMany(total => total.Values));
         _run.HasApplied(this, step, before, _state);

@@ -140,6 +140,26 @@ public sealed class StateChunksTests
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, StateBytes.SegmentBytes + 10_000);
     }
 
+    // The manifest requires the digests of all parts. They are computed while the first part is sent, so that no chunk
+    // keeps the connection waiting for the whole state.
+    [Theory]
+    [InlineData(4)]
+    [InlineData(StateParts.Max)]
+    public void NoChunk_NeedsMoreOfTheState_ThanAChunkOfEachPart(int parts)
+    {
+        var copy = new Copy(parts * 3 * StateChunkFrame.BytesMax);
+        using var sender = new StateSender(
+            FrameSamples.Codec, new StateFrame(3, 7, 0, parts, new StatePart(copy, 0, parts)));
+        long before = 0;
+        while (sender.TryNext(out _))
+        {
+            Assert.InRange(copy.BytesRead - before, 1, (long)parts * StateChunkFrame.BytesMax);
+            before = copy.BytesRead;
+        }
+
+        Assert.Equal(copy.Length, before);
+    }
+
     // Parts of several members: either all belong to one state, or they are refused.
     [Theory]
     [InlineData(1)]
@@ -219,8 +239,13 @@ public sealed class StateChunksTests
 
         public long Length => Bytes.Length;
 
-        public void Read(long offset, Span<byte> destination) =>
+        public long BytesRead { get; private set; }
+
+        public void Read(long offset, Span<byte> destination)
+        {
             Bytes.AsSpan((int)offset, destination.Length).CopyTo(destination);
+            BytesRead += destination.Length;
+        }
 
         public void Dispose() => IsDisposed = true;
     }

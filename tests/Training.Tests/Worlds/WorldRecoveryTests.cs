@@ -93,6 +93,23 @@ public sealed class WorldRecoveryTests
         Assert.True(run.Stored.World!.Has(one) != run.Stored.World.Has(other));
     });
 
+    // Whatever a device measures, nobody waits for a result that nobody computes; the other state is found.
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void MemberThatMeasuresWrongly_StallsNobody_AndIsPutOut(int at) => Each(
+        3,
+        run =>
+        {
+            SimulatedTrainer wrong = run.Trainers[at];
+            wrong.MeasuresWrong = true;
+            WithinSeconds(run, 10, () => run.Stored.World is { Members.Length: 2 } world && !world.Has(wrong.Id));
+            long begun = run.Stored.World!.FirstStep;
+            WithinSeconds(run, 5, () => Furthest(run) > begun + 3);
+        },
+        Faults.WrongMeasure);
+
     [Fact]
     public void MoreTrainersThanShards_AreSpares_ThatReplaceTheDead() => Each(
         10,
@@ -105,11 +122,11 @@ public sealed class WorldRecoveryTests
                 && run.Stored.World.Members.All(member => run.Trainers.Any(one => one.Id == member.Id)));
         });
 
-    private static void Each(int trainers, Action<WorldSimulation> scenario)
+    private static void Each(int trainers, Action<WorldSimulation> scenario, Faults faults = Faults.None)
     {
         for (int seed = 0; seed < Seeds; seed++)
         {
-            var run = new WorldSimulation(seed, Shards, trainers, Faults.None);
+            var run = new WorldSimulation(seed, Shards, trainers, faults);
             int wanted = Math.Min(trainers, Shards);
             WithinSeconds(run, 15, () => run.Stored.World?.Members.Length == wanted && Furthest(run) > 4);
             try

@@ -26,6 +26,7 @@ internal enum Faults
     DamagedState = 2048,
     WrongShards = 4096,
     NotFinite = 8192,
+    WrongMeasure = 16384,
 }
 
 /// <summary>A slice of a gradient; the first slice also has the claims about its shards.</summary>
@@ -38,7 +39,7 @@ internal sealed class WorldSimulation
     public const int Parts = 2;
 
     private const int WorldsMax = 12;
-    private const Faults Wrong = Faults.DamagedState | Faults.WrongShards | Faults.NotFinite;
+    private const Faults Wrong = Faults.DamagedState | Faults.WrongShards | Faults.NotFinite | Faults.WrongMeasure;
 
     private readonly PriorityQueue<Action, (TimeSpan At, long Order)> _events = new();
     private readonly List<ulong> _states = [0x9E3779B97F4A7C15];

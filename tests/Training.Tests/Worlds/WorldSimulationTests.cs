@@ -48,7 +48,7 @@ public sealed class WorldSimulationTests
         var faults = (Faults)dice.Next(0, 2048);
         if (dice.Next(2) == 0)
         {
-            faults |= (Faults)(2048 * dice.Next(1, 8));
+            faults |= (Faults)(2048 * dice.Next(1, 16));
         }
 
         var run = new WorldSimulation(seed, shards, trainers, faults);
@@ -62,6 +62,7 @@ public sealed class WorldSimulationTests
         foreach (SimulatedTrainer trainer in run.Trainers)
         {
             (trainer.IsFrozen, trainer.IsLeaving, trainer.IsWrong, trainer.GivesNaN) = (false, false, false, false);
+            trainer.MeasuresWrong = false;
         }
 
         for (int i = run.Trainers.Count; i < trainers; i++)
@@ -174,6 +175,11 @@ public sealed class WorldSimulationTests
                     run.Note($"{victim.Id} gives NaN");
                     victim.GivesNaN = true;
                     run.After(time, () => victim.GivesNaN = false);
+                    break;
+                case Faults.WrongMeasure when victim is not null:
+                    run.Note($"{victim.Id} measures wrongly");
+                    victim.MeasuresWrong = true;
+                    run.After(time, () => victim.MeasuresWrong = false);
                     break;
                 case Faults.Leaves when victim is not null:
                     run.Note($"{victim.Id} leaves");

@@ -40,8 +40,7 @@ public static class StageResult
                 file, views.Select(v => new TensorInfo(v.Name, ElementType.Float32, v.View.shape)), metadata);
             foreach (TensorInfo info in writer.Order)
             {
-                using Tensor local = views.First(v => v.Name == info.Name).View.detach().cpu().contiguous();
-                writer.Append(info.Name, local.bytes);
+                writer.Append(info.Name, views.First(v => v.Name == info.Name).View);
             }
 
             writer.Commit();

@@ -2,6 +2,7 @@
 // process computes the gradients, or when.
 using System.Security.Cryptography;
 using Atelier.Model.Networks;
+using Atelier.Model.Weights;
 using Atelier.Training;
 using static TorchSharp.torch;
 
@@ -151,8 +152,17 @@ public sealed class StageState : IDisposable
     /// <summary>SHA-256 of the master weights; equal for runs that trained identically.</summary>
     public string WeightsDigest()
     {
-        using Tensor local = Engine.Master.Weights.detach().cpu();
-        return Convert.ToHexStringLower(SHA256.HashData(local.bytes));
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((_, Tensor piece) in TensorPieces.Of(Engine.Master.Weights))
+        {
+            using (piece)
+            using (Tensor local = piece.cpu())
+            {
+                hash.AppendData(local.bytes);
+            }
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     /// <summary>

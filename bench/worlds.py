@@ -74,11 +74,14 @@ def records(blobs, digest):
 
 
 def audit(steps, samples, batch):
-    """Faults in the use of samples: every epoch must use each sample once, or list it as left out."""
+    """Faults in the use of samples, and the number of samples in the weights. Every epoch must take each sample once. A
+    sample is used if its step was applied and not undone by a later rollback; all others are listed by their step."""
     faults, used, undone = [], [], set()
     for record in steps:
-        if record.get("undone_from") is not None:
+        if record["verdict"] == "roll_back":
             undone |= set(range(record["undone_from"], record["step"] + 1))
+        elif record.get("undone_from") is not None:
+            faults.append(f"step {record['step']} undoes others, but its verdict is {record['verdict']}")
     if [record["step"] for record in steps] != list(range(len(steps))):
         faults.append("steps are missing or duplicated: " + str([record["step"] for record in steps])[:200])
     for record in steps:
@@ -89,8 +92,10 @@ def audit(steps, samples, batch):
     for epoch in range((len(used) + samples - 1) // samples):
         part = used[epoch * samples:(epoch + 1) * samples]
         if len(set(part)) != len(part) or (len(part) == samples and set(part) != set(range(samples))):
-            faults.append(f"epoch {epoch} does not use each sample once")
-    return faults
+            faults.append(f"epoch {epoch} does not take each sample once")
+    in_weights = sum(len(record["samples"]) for record in steps
+                     if record["verdict"] == "apply" and record["step"] not in undone)
+    return faults, in_weights
 
 
 def train(folder, threads):
@@ -235,7 +240,8 @@ def compare(cluster, run, trained):
                 faults.append(f"{stage['name']} differs from train with {threads} threads")
         print(f"  cluster           weights {str(stage['weights'])[:16]}  state {str(stage['state'])[:16]}")
         steps = records(os.path.join(cluster.folder, "blobs"), stage["records"])
-        faults += [f"{stage['name']}: {fault}" for fault in audit(steps, SCENES, 32)]
+        found, in_weights = audit(steps, SCENES, 32)
+        faults += [f"{stage['name']}: {fault}" for fault in found]
         expected = next(iter(trained.values()))[i][3]
         differ = [record["step"] for record in steps
                   if abs(record["loss"] - expected.get(record["step"], float("nan"))) > 0]
@@ -244,7 +250,7 @@ def compare(cluster, run, trained):
                           f"{differ[:3]}")
         worlds = len({record["world"] for record in steps})
         print(f"  audit             {len(steps)} steps in {worlds} worlds, "
-              f"{sum(len(record['samples']) for record in steps)} samples used")
+              f"{sum(len(record['samples']) for record in steps)} samples taken, {in_weights} of them in the weights")
     return faults
 
 

@@ -4,6 +4,7 @@ using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -24,6 +25,8 @@ internal sealed class GrainsOptions
 
     public WorkerOptions Worker { get; } = new();
 
+    public TrainerOptions Trainer { get; } = new();
+
     /// <summary>Sets the options of a silo, which validates them when it starts.</summary>
     public void ApplyTo(IServiceCollection services)
     {
@@ -33,6 +36,7 @@ internal sealed class GrainsOptions
         Apply(services, Retention);
         Apply(services, Models);
         Apply(services, Worker);
+        Apply(services, Trainer);
     }
 
     /// <summary>Valid options as services, by the types that grains ask for.</summary>
@@ -48,6 +52,7 @@ internal sealed class GrainsOptions
             [typeof(IOptions<RetentionOptions>)] = Options.Create(new RetentionOptionsValidator().Require(Retention)),
             [typeof(IOptions<ModelOptions>)] = Options.Create(new ModelOptionsValidator().Require(Models)),
             [typeof(IOptions<WorkerOptions>)] = Options.Create(new WorkerOptionsValidator(queue).Require(Worker)),
+            [typeof(IOptions<TrainerOptions>)] = Options.Create(new TrainerOptionsValidator().Require(Trainer)),
         };
     }
 

@@ -119,7 +119,9 @@ public sealed record StageView
     [Id(7)]
     public string? State { get; init; }
 
-    /// <summary>Why the stage waits or cannot continue, as a sentence; null while it trains.</summary>
+    /// <summary>
+    /// Why the stage waits or cannot continue, or why single trainers do not help, in sentences; null if all is well.
+    /// </summary>
     [Id(8)]
     public string? Trouble { get; init; }
 

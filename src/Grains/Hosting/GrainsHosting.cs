@@ -43,6 +43,7 @@ public static class GrainsHosting
         silo.Services.AddSingleton<OpenSetInstruments>();
         silo.Services.AddSingleton<QueueInstruments>();
         silo.Services.AddSingleton<WorkerInstruments>();
+        silo.Services.AddSingleton<TrainingInstruments>();
         silo.Services.AddSingleton<OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(

@@ -23,7 +23,10 @@ public interface ITrainerPeerEvents
     void Disconnected(TrainerId peer);
 }
 
-/// <summary>Opens connections between trainers.</summary>
+/// <summary>
+/// Opens connections between trainers. TCP is implemented. An implementation for NCCL would send the same frames with
+/// grouped sends and receives, never with NCCL's own sums, whose order depends on the world; there is none yet.
+/// </summary>
 public interface ITrainerNetwork
 {
     /// <summary>Listens for peers of a stage.</summary>

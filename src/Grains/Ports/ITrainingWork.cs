@@ -81,8 +81,16 @@ public interface IStageWork : IAsyncDisposable
     /// <summary>The stage as resolved by the device.</summary>
     StageFacts Facts { get; }
 
-    /// <summary>Computes the gradient and the other sums of a shard with the current weights.</summary>
-    Task<ShardSum> ComputeShardAsync(long step, int shard);
+    /// <summary>Number of shards that the device computes at the same time.</summary>
+    int ParallelShards { get; }
+
+    /// <summary>Computes the gradients and the other sums of shards with the current weights.</summary>
+    /// <param name="step">Number of the batch.</param>
+    /// <param name="shards">
+    /// The shards; with more than <see cref="ParallelShards"/> of them, the device stays borrowed for longer.
+    /// </param>
+    /// <returns>The sums, in the order of <paramref name="shards"/>.</returns>
+    Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards);
 
     /// <summary>Measures a batch; the result decides whether the batch is applied.</summary>
     /// <param name="total">Sums of all shards of the batch; the gradient is not changed.</param>

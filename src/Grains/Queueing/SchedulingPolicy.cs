@@ -12,7 +12,9 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     /// The work for a worker's free slot; null if there is none. Work that must run alone goes to a worker that holds
     /// nothing.
     /// </summary>
-    public static WorkEntry? ForFreeSlot(QueueWorker worker)
+    /// <param name="worker">The worker.</param>
+    /// <param name="startsAlone">Whether work that must run alone may start now.</param>
+    public static WorkEntry? ForFreeSlot(QueueWorker worker, bool startsAlone = true)
     {
         if (worker.HeldAlone > 0 || worker.IsDraining)
         {
@@ -20,7 +22,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         }
 
         WorkEntry? shared = Next(worker, alone: false);
-        WorkEntry? alone = worker.Held == 0 ? Next(worker, alone: true) : null;
+        WorkEntry? alone = startsAlone && worker.Held == 0 ? Next(worker, alone: true) : null;
         return IsAloneFirst(worker, alone, shared) ? alone : shared;
     }
 
@@ -68,9 +70,21 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     /// <param name="loadAge">
     /// Time since the worker's last load, divided by the duration of that load; null before the first load.
     /// </param>
-    public ModelDigest? ModelToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)
+    public ModelDigest? ModelToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge) =>
+        worker.IsDraining ? null : ToLoad(worker, held, loadAge)?.Item.Model;
+
+    /// <summary>
+    /// Whether a worker should load a model for a newcomer before it makes room for work that must run alone: the
+    /// newcomer would otherwise wait for that work, too.
+    /// </summary>
+    /// <inheritdoc cref="ModelToLoad"/>
+    public bool LoadsForNewcomer(QueueWorker worker, List<WorkEntry> held, double? loadAge) =>
+        ToLoad(worker, held, loadAge) is { } next && IsNewcomer(worker, next);
+
+    // The work for which a worker should load a model.
+    private WorkEntry? ToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)
     {
-        if (worker.Loading is not null || worker.IsDraining || worker.HeldAlone > 0)
+        if (worker.Loading is not null || worker.HeldAlone > 0)
         {
             return null;
         }
@@ -91,7 +105,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
 
         if (best is not { } other || held.Count == 0)
         {
-            return best?.Entry.Item.Model;
+            return best?.Entry;
         }
 
         double kept = shares.Share(other.Entry.Work).IsNew ? options.LoadsKept / 2 : options.LoadsKept;
@@ -99,7 +113,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         bool changes = (other.Place == ModelPlace.Beside || loadAge is null || loadAge >= kept)
             && held.Exists(entry => YieldsModel(shares, entry, other.Entry, isElsewhere))
             && !workers.HasIdle(WorkClass.Of(other.Entry.Item), isLoaded: false);
-        return changes ? other.Entry.Item.Model : null;
+        return changes ? other.Entry : null;
     }
 
     /// <summary>

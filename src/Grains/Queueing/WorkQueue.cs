@@ -110,13 +110,14 @@ public sealed class WorkQueue
         QueueWorker worker = _workers.Update(turn, now);
         WorkEntry?[] held = [.. turn.Held.Select(work => Renew(worker, work, now))];
         WaitAgain(_reservations.Take(worker.Name));
-        if (_policy.ShouldDrain(worker) is { } drains)
+        bool loadsFirst = _policy.LoadsForNewcomer(worker, [.. held.OfType<WorkEntry>()], turn.LoadAge);
+        if ((loadsFirst ? false : _policy.ShouldDrain(worker)) is { } drains)
         {
             _workers.SetDraining(worker, drains);
         }
 
         var leased = new List<LeasedWork>();
-        while (leased.Count < turn.Free && SchedulingPolicy.ForFreeSlot(worker) is { } next)
+        while (leased.Count < turn.Free && SchedulingPolicy.ForFreeSlot(worker, !loadsFirst) is { } next)
         {
             leased.Add(Lease(next, worker, now));
         }

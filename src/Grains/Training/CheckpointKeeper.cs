@@ -27,6 +27,7 @@ internal sealed class CheckpointKeeper(
     private readonly HashSet<PartTask> _queued = [];
     private readonly List<StateDigest> _digests = [];
     private (HeldCheckpoint Checkpoint, TrainingState State)? _held;
+    private string? _storeFault;
     private bool _isAuditing;
 
     /// <summary>The trainer's report about its copy and its digests.</summary>
@@ -39,6 +40,7 @@ internal sealed class CheckpointKeeper(
                 return new StateReport
                 {
                     Holds = _held?.Checkpoint, Parts = [.. _done.Values], Digests = [.. _digests],
+                    StoreFault = _storeFault,
                 };
             }
         }
@@ -170,7 +172,7 @@ internal sealed class CheckpointKeeper(
 
     private void Hold((HeldCheckpoint Checkpoint, TrainingState State)? held)
     {
-        _held = held;
+        (_held, _storeFault) = (held, null);
         _done.Clear();
         _queued.Clear();
     }
@@ -196,7 +198,9 @@ internal sealed class CheckpointKeeper(
             logger.CheckpointNotStored(task.Part, task.Step, error.Message);
             lock (_lock)
             {
-                _queued.Remove(task); // The manager will assign the task again.
+                // The manager will assign the task again, to another holder if there is one.
+                _queued.Remove(task);
+                _storeFault = ReferenceEquals(_held?.State, state) ? error.Message : _storeFault;
             }
 
             return;
@@ -206,6 +210,7 @@ internal sealed class CheckpointKeeper(
         {
             if (ReferenceEquals(_held?.State, state))
             {
+                _storeFault = task.Writes ? null : _storeFault;
                 bool isStored = task.Writes || _done.GetValueOrDefault(task.Part) is { IsStored: true };
                 _done[task.Part] = new PartReport(task.Step, task.Part, part, isStored);
             }

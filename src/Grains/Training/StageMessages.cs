@@ -44,9 +44,6 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Mean loss of the trainer's last step; null before the first step.</summary>
     public double? Loss { get; init; }
 
-    /// <summary>Why the stage cannot continue; null if it can. All replicas report the same.</summary>
-    public string? Failure { get; init; }
-
     /// <summary>Digests of the stage's final state; null before the end.</summary>
     public StageEnd? End { get; init; }
 }

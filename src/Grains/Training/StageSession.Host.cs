@@ -32,17 +32,29 @@ internal sealed partial class StageSession
 
     bool IReplicaHost<GradientSlice>.CanApply() => _state.CanApply();
 
-    void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals) =>
-        Wait(_state.ApplyAsync(step, _closing.Token));
+    void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals)
+    {
+        long begun = _clock.GetTimestamp();
+        _copy = null;
+        (bool isCheckpoint, long samples) = Wait(_state.ApplyAsync(step, _closing.Token));
+        long now = _clock.GetTimestamp();
+        (int World, long At) last = _lastApplied;
+        _lastApplied = (_replica.IsMember ? _replica.World!.Number : 0, now);
+        bool isNext = last.World > 0 && last.World == _lastApplied.World;
+        _instruments.Applied(
+            isNext ? _clock.GetElapsedTime(last.At, now) : null, _clock.GetElapsedTime(begun, now), isCheckpoint,
+            samples);
+    }
 
     object IReplicaHost<GradientSlice>.Copy(int part, int parts) =>
-        new StatePart(Wait(_state.CopyAsync()), part, parts);
+        new StatePart((_copy ??= Wait(_state.StateAsync())).ToCopy(), part, parts);
 
     bool IReplicaHost<GradientSlice>.LoadParts(IReadOnlyList<object> parts)
     {
         ReceivedPart[] received = [.. parts.Cast<ReceivedPart>()];
         try
         {
+            (_copy, _isLoading) = (null, true);
             using IStateCopy copy = StateParts.Join(received);
             Wait(_state.LoadAsync(
                 TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters),
@@ -59,6 +71,7 @@ internal sealed partial class StageSession
 
     void IReplicaHost<GradientSlice>.Load(object state)
     {
+        (_copy, _isLoading) = (null, true);
         switch (state)
         {
             case TrainingState restored:
@@ -72,7 +85,26 @@ internal sealed partial class StageSession
         }
     }
 
-    void IReplicaHost<GradientSlice>.Restore(long step) => GuardAsync(() => RestoreAsync(step)).Ignore();
+    // A later request replaces an earlier one, which is still reading.
+    void IReplicaHost<GradientSlice>.Restore(long step)
+    {
+        CancellationTokenSource? earlier = _restoring;
+        CancellationTokenSource now = _restoring = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
+        Task before = _restored;
+        _restored = GuardAsync(async () =>
+        {
+            await (earlier?.CancelAsync() ?? Task.CompletedTask);
+            await before.WaitAsync(CancellationToken.None);
+            try
+            {
+                await RestoreAsync(step, now.Token);
+            }
+            catch (OperationCanceledException) when (now.IsCancellationRequested)
+            {
+                // Replaced, or the session is over.
+            }
+        });
+    }
 
     private async Task ComputeAsync()
     {
@@ -83,28 +115,53 @@ internal sealed partial class StageSession
                 continue;
             }
 
+            int[] shards = [task.Shard, .. MoreOf(task)];
             long start = _clock.GetTimestamp();
-            ShardSum sum = await _work.ComputeShardAsync(task.Step, task.Shard);
-            double seconds = Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
-            _speed = _speed == 1 ? 1 / seconds : (0.8 * _speed) + (0.2 / seconds);
-            var claim = ShardClaim.Of(task.Shard, sum.Sums.LossSum, sum.Gradient);
-            if (task.Use == ShardUse.Step)
+            IReadOnlyList<ShardSum> sums = await _work.ComputeShardsAsync(task.Step, shards);
+            double speed = shards.Length / Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
+            _speed = _speed == 1 ? speed : (0.8 * _speed) + (0.2 * speed);
+            for (int i = 0; i < shards.Length; i++)
             {
-                GradientSlice[] slices = new SliceLayout(sum.Gradient.Length, task.Slices).Cut(
-                    sum.Gradient, sum.Sums with { World = task.World, Claims = [claim] });
-                Post(() => _replica.Computed(task.World, task.Step, task.Shard, slices));
-            }
-            else
-            {
-                Post(() => _replica.Verified(task.World, task.Step, claim, task.Use == ShardUse.Trial));
-                Post(Wake); // Runs after the snapshot is updated.
+                Use(task with { Shard = shards[i] }, sums[i]);
             }
         }
     }
 
-    private async Task RestoreAsync(long step)
+    // Takes the shards that wait behind a task and can be computed together with it.
+    private IEnumerable<int> MoreOf(ShardTask task)
     {
-        object state = await RetryAsync(step, () => ReadAsync(step), error => error is InvalidDataException);
+        for (int count = 1; count < _work.ParallelShards; count++)
+        {
+            if (!_shards.Reader.TryPeek(out ShardTask next) || next with { Shard = task.Shard } != task)
+            {
+                yield break;
+            }
+
+            _shards.Reader.TryRead(out _);
+            yield return next.Shard;
+        }
+    }
+
+    private void Use(ShardTask task, ShardSum sum)
+    {
+        var claim = ShardClaim.Of(task.Shard, sum.Sums.LossSum, sum.Gradient);
+        if (task.Use == ShardUse.Step)
+        {
+            GradientSlice[] slices = new SliceLayout(sum.Gradient.Length, task.Slices).Cut(
+                sum.Gradient, sum.Sums with { World = task.World, Claims = [claim] });
+            Post(() => _replica.Computed(task.World, task.Step, task.Shard, slices));
+        }
+        else
+        {
+            Post(() => _replica.Verified(task.World, task.Step, claim, task.Use == ShardUse.Trial));
+            Post(Wake); // Runs after the snapshot is updated.
+        }
+    }
+
+    private async Task RestoreAsync(long step, CancellationToken cancellation)
+    {
+        object state = await RetryAsync(
+            step, () => ReadAsync(step, cancellation), error => error is InvalidDataException, cancellation);
         Post(() =>
         {
             _replica.Restored(step, state);
@@ -112,11 +169,11 @@ internal sealed partial class StageSession
         });
     }
 
-    private async Task<object> ReadAsync(long step)
+    private async Task<object> ReadAsync(long step, CancellationToken cancellation)
     {
         if (step > 0)
         {
-            return await ReadCheckpointAsync(step, _closing.Token);
+            return await ReadCheckpointAsync(step, cancellation);
         }
 
         if (_plan.From is not { } from)
@@ -125,15 +182,17 @@ internal sealed partial class StageSession
         }
 
         TrainingState before = await _blobs.ReadAsync(
-            from, from.Vectors, _work.Facts.Parameters, _closing.Token);
+            from, from.Vectors, _work.Facts.Parameters, cancellation);
         return new Beginning(before.Vectors);
     }
 
     // For a rollback, which all members make at the same time: a call that fails is retried.
     private Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation) =>
-        RetryAsync(step, () => ReadCheckpointAsync(step, cancellation), error => error is IOException);
+        RetryAsync(
+            step, () => ReadCheckpointAsync(step, cancellation), error => error is IOException, cancellation);
 
-    private async Task<T> RetryAsync<T>(long step, Func<Task<T>> read, Func<Exception, bool> isRetried)
+    private async Task<T> RetryAsync<T>(
+        long step, Func<Task<T>> read, Func<Exception, bool> isRetried, CancellationToken cancellation)
     {
         while (true)
         {
@@ -141,10 +200,11 @@ internal sealed partial class StageSession
             {
                 return await read();
             }
-            catch (Exception error) when (GrainCalls.IsTransient(error) || isRetried(error))
+            catch (Exception error) when (!cancellation.IsCancellationRequested
+                && (GrainCalls.IsTransient(error) || isRetried(error)))
             {
                 _logger.CheckpointNotRead(_id, step, error.Message);
-                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
+                await Task.Delay(_options.IdlePeriod, _clock, cancellation);
             }
         }
     }

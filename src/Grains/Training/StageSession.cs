@@ -4,6 +4,8 @@ using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Atelier.Grains.Ports;
 using Atelier.Training;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 using Microsoft.Extensions.Logging;
 
@@ -24,6 +26,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private readonly ITrainingStageGrain _stage;
     private readonly TrainerOptions _options;
     private readonly TimeProvider _clock;
+    private readonly TrainingInstruments _instruments;
     private readonly ILogger _logger;
     private readonly string _stageKey;
     private readonly CheckpointBlobs _blobs;
@@ -43,20 +46,26 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private ITrainerPeers _peers = null!;
     private volatile Snapshot _snapshot = new(0, 0, HasState: false, 0, IsMember: false);
     private volatile string? _failure;
+    private volatile bool _isLoading;
+    private (int World, long At) _lastApplied;
+    private TrainingState? _copy;
+    private CancellationTokenSource? _restoring;
+    private Task _restored = Task.CompletedTask;
     private double _speed = 1;
     private long _safeStep;
 
     /// <summary>Creates a session; <see cref="RunAsync"/> runs it.</summary>
     public StageSession(
         TrainerId id, string worker, string stageKey, StagePlan plan, IStageWork work, ITrainingStageGrain stage,
-        CheckpointBlobs blobs, TrainerOptions options, TimeProvider clock, ILogger logger)
+        CheckpointBlobs blobs, TrainerOptions options, TimeProvider clock, TrainingInstruments instruments,
+        ILogger logger)
     {
         (_id, _worker, _stageKey, _plan, _work, _stage) = (id, worker, stageKey, plan, work, stage);
-        (_blobs, _options, _clock, _logger) = (blobs, options, clock, logger);
+        (_blobs, _options, _clock, _instruments, _logger) = (blobs, options, clock, instruments, logger);
         _keeper = new CheckpointKeeper(blobs, work.Facts.Metadata, logger);
         _state = new TrainedStage(work, _keeper, ReadPlannedAsync, text => _logger.StageRemark(_stageKey, text));
         _replica = new Replica<GradientSlice>(
-            id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
+            id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps, TotalsMax(options, work.Facts));
     }
 
     /// <summary>The step at which the stage begins, according to this trainer.</summary>
@@ -64,6 +73,8 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
 
     private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember)
     {
+        public long Since { get; init; } = long.MaxValue;
+
         public ShardDispute? Dispute { get; init; }
 
         public TrialClaim? Trial { get; init; }
@@ -72,9 +83,16 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     /// <summary>Makes the trainer report to the manager at once.</summary>
     public void Wake()
     {
-        if (_signal.CurrentCount == 0)
+        try
         {
-            _signal.Release();
+            if (_signal.CurrentCount == 0)
+            {
+                _signal.Release();
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            // The session is over.
         }
     }
 
@@ -103,13 +121,14 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             await _closing.CancelAsync();
             _events.CompleteAdding();
             await acting;
-            await Task.WhenAll(running);
+            await Task.WhenAll([.. running, _restored]);
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
+        _restoring?.Dispose();
         _closing.Dispose();
         _signal.Dispose();
         _events.Dispose();
@@ -141,6 +160,12 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private static T Wait<T>(Task<T> task) => task.GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002
 
+    private static int TotalsMax(TrainerOptions options, StageFacts facts)
+    {
+        long inMemory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8 / (sizeof(float) * facts.Parameters);
+        return (int)Math.Clamp(inMemory, 2, options.TotalsMax);
+    }
+
     private void Post(Action action)
     {
         try
@@ -165,8 +190,9 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
                     _replica.World?.Number ?? 0, _replica.Promised, _replica.HasState && CanRollBack(),
                     _replica.Position, _replica.IsMember)
                 {
-                    Dispute = _replica.Dispute, Trial = _replica.Trial,
+                    Since = _replica.Since, Dispute = _replica.Dispute, Trial = _replica.Trial,
                 };
+                _isLoading = false;
                 if (_snapshot.Dispute is not null && !wasDisputed)
                 {
                     Wake();
@@ -185,9 +211,14 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
         catch (Exception error)
         {
-            _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult(new SessionEnd("the trainer failed", IsFault: true));
+            Fail(error);
         }
+    }
+
+    private void Fail(Exception error)
+    {
+        _logger.TrainerFailed(_id, _stageKey, error);
+        _over.TrySetResult(new SessionEnd($"the trainer failed: {error.Message}", IsFault: true));
     }
 
     // A member must be able to roll back to the last planned checkpoint, from the store or from its own copy.
@@ -206,8 +237,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
         catch (Exception error)
         {
-            _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult(new SessionEnd("the trainer failed", IsFault: true));
+            Fail(error);
         }
     }
 
@@ -228,7 +258,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             }
             catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidOperationException)
             {
-                // Training continues while the manager is unavailable.
+                GrainCalls.Count(error, nameof(ReportAsync)); // Training continues while the manager is unavailable.
             }
 
             if (answer is not null)
@@ -252,17 +282,22 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private StageReport Report(bool isLeaving)
     {
         Snapshot now = _snapshot;
+        StateReport state = _keeper.Report;
+
+        // While a state is loaded, digests are missing that belong to the snapshot.
+        bool isSame = !_isLoading && ReferenceEquals(now, _snapshot);
         return new StageReport(new TrainerReport
         {
             Id = _id, Address = _peers.Address, Speed = _speed, World = now.World, Promised = now.Promised,
             HasState = now.HasState, Position = now.Position, IsLeaving = isLeaving,
-            Unreachable = [.. _peers.Unreachable.Union(_broken.Keys)], Dispute = now.Dispute, Trial = now.Trial,
+            Unreachable = [.. now.IsMember ? _peers.Unreachable.Union(_broken.Keys) : _peers.Unreachable],
+            Dispute = now.Dispute, Trial = now.Trial,
         })
         {
             Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
             Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
             CheckpointsKept = _work.Facts.CheckpointsKept, BeginsAt = BeginsAt,
-            State = _keeper.Report, Loss = _state.Loss, Failure = _failure,
+            State = state with { Failure = _failure, Since = isSame ? now.Since : long.MaxValue }, Loss = _state.Loss,
             End = now.HasState ? _state.End : null,
         };
     }
@@ -284,9 +319,13 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         {
             _over.TrySetResult(new SessionEnd("the stage is over", IsFault: false));
         }
-        else if (answer.Manager is { } manager)
+        else if (answer.Manager is { } manager && _failure is { } failure && manager.LastWorld > _snapshot.World)
         {
-            Post(() => Hear(manager));
+            _over.TrySetResult(new SessionEnd(failure, IsFault: true)); // The others continue without this trainer.
+        }
+        else if (answer.Manager is { } known)
+        {
+            Post(() => Hear(known));
         }
     }
 

@@ -66,10 +66,11 @@ internal sealed class TrainedStage(
     /// <summary>Applies the step that was reviewed last.</summary>
     /// <param name="step">The step.</param>
     /// <param name="cancellation">Cancels the reading of a checkpoint.</param>
+    /// <returns>Whether the step ends with a checkpoint, and the number of its samples.</returns>
     /// <exception cref="TrainingFailedException">
     /// The stage cannot continue. All replicas throw the same exception.
     /// </exception>
-    public async Task ApplyAsync(long step, CancellationToken cancellation)
+    public async Task<(bool IsCheckpoint, long Samples)> ApplyAsync(long step, CancellationToken cancellation)
     {
         if (_reviewed is not { } reviewed || reviewed.Step != step)
         {
@@ -115,10 +116,13 @@ internal sealed class TrainedStage(
         {
             throw tooLittle;
         }
+
+        return (isCheckpoint, batch.Samples);
     }
 
-    /// <summary>Returns a copy of the state for a peer.</summary>
-    public async Task<IStateCopy> CopyAsync() => (await StateAsync()).ToCopy();
+    /// <summary>Returns a copy of the state.</summary>
+    public async Task<TrainingState> StateAsync() =>
+        new(Position, LastPlanned, await work.ExportAsync(), [.. _records], _previousRecords);
 
     /// <summary>Replaces the state with that of another replica or of a checkpoint.</summary>
     /// <param name="state">The state.</param>
@@ -158,9 +162,6 @@ internal sealed class TrainedStage(
         await work.ImportAsync(last!.Vectors, last.Position.Updates);
         return last.Position.Step;
     }
-
-    private async Task<TrainingState> StateAsync() =>
-        new(Position, LastPlanned, await work.ExportAsync(), [.. _records], _previousRecords);
 
     private async Task HoldAsync(bool isPlanned, int world)
     {

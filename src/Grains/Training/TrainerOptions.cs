@@ -43,6 +43,17 @@ public sealed class TrainerOptions
     [Bounds("00:00:00", "01:00:00")]
     public TimeSpan LeaveTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>
+    /// Gets or sets for how many steps a newcomer keeps the sums of gradients while it copies the weights from others.
+    /// </summary>
+    /// <remarks>
+    /// If the copy takes longer than so many steps, the newcomer starts over. The sums of a step take 4 bytes for each
+    /// weight of the network; together they take at most an eighth of the machine's memory.
+    /// </remarks>
+    /// <value>The default is 64.</value>
+    [Bounds(2, 1024)]
+    public int TotalsMax { get; set; } = 64;
+
     /// <summary>Gets or sets how long a trainer that cannot train a stage waits before it tries again.</summary>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:00", "1.00:00:00")]

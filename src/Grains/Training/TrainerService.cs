@@ -22,13 +22,13 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
     public TrainerService(
         IEnumerable<ITrainingWork> devices, IEnumerable<ITrainerNetwork> networks, IBlobStore blobs,
         IGrainFactory grains, IOptions<TrainerOptions> options, TimeProvider clock, ILocalSiloDetails silo,
-        ILogger<TrainerLoop> logger)
+        TrainingInstruments instruments, ILogger<TrainerLoop> logger)
     {
         // The generation of the silo's address distinguishes this process from earlier ones of the same silo.
         _loops = devices
             .Select(device => new TrainerLoop(
                 new WorkerKey(silo.Name, device.Device), silo.SiloAddress.Generation, device, networks.First(), blobs,
-                grains, options.Value, clock, logger))
+                grains, options.Value, clock, instruments, logger))
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 
@@ -59,7 +59,7 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
 /// <summary>The loop of one device that is lent to training.</summary>
 internal sealed class TrainerLoop(
     WorkerKey key, long incarnation, ITrainingWork device, ITrainerNetwork network, IBlobStore blobs,
-    IGrainFactory grains, TrainerOptions options, TimeProvider clock, ILogger logger)
+    IGrainFactory grains, TrainerOptions options, TimeProvider clock, TrainingInstruments instruments, ILogger logger)
 {
     private readonly Dictionary<string, long> _refusedAt = new(StringComparer.Ordinal);
     private volatile StageSession? _session;
@@ -148,7 +148,8 @@ internal sealed class TrainerLoop(
             var id = new TrainerId(key.ToString(), (incarnation << 16) + ++_sessions);
             using var session = new StageSession(
                 id, key.ToString(), stageKey, plan, work, stage,
-                new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, logger)
+                new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, instruments,
+                logger)
             {
                 BeginsAt = beginsAt,
             };
@@ -163,7 +164,6 @@ internal sealed class TrainerLoop(
             {
                 // The port for peers is in use, or its address is not this machine's.
                 end = new SessionEnd(error.Message, IsFault: true);
-                await stage.RefuseAsync(key.ToString(), error.Message);
             }
             finally
             {
@@ -174,6 +174,7 @@ internal sealed class TrainerLoop(
             if (end.IsFault)
             {
                 Pause(stageKey);
+                await stage.RefuseAsync(key.ToString(), end.Reason);
             }
         }
     }

@@ -10,7 +10,7 @@ internal static partial class TrainingLog
 {
     [LoggerMessage(
         EventId = 901, Level = LogLevel.Information,
-        Message = "Stage {Stage}: world {World} begins at step {Step} with {Members} trainers, because {Reason}")]
+        Message = "Stage {Stage}: world {World} begins at step {Step} (trainers: {Members}), because {Reason}")]
     public static partial void WorldFormed(
         this ILogger logger, string stage, int world, long step, int members, string reason);
 

@@ -95,6 +95,11 @@ internal sealed class TrainingRunGrain(
         {
             state.State.Phase = RunPhase.Cancelled;
             await state.WriteOrDeactivateAsync(this);
+        }
+
+        // An earlier cancellation may have been interrupted here.
+        if (state.State.Phase == RunPhase.Cancelled)
+        {
             await Stage(state.State.Current).EndAsync();
             await Board.CloseAsync(Run);
         }

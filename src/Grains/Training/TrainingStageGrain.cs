@@ -77,17 +77,14 @@ internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
 /// <summary>Manages a stage.</summary>
 [GrainType("trainingstage")]
 [ControlSilo]
-internal sealed class TrainingStageGrain(
+internal sealed partial class TrainingStageGrain(
     [PersistentState("stage")] IPersistentState<TrainingStageState> state, IOptions<TrainerOptions> options,
-    IBlobStore blobs, IGrainFactory grains, TimeProvider clock, ILogger<TrainingStageGrain> logger)
+    IBlobStore blobs, IGrainFactory grains, TimeProvider clock, TrainingInstruments instruments,
+    ILogger<TrainingStageGrain> logger)
     : Grain, ITrainingStageGrain
 {
-    // Maximum number of refused trainers whose reasons are shown. Every restarted pod has a new name.
-    private const int RefusalsMax = 16;
-
     private readonly long _startedAt = clock.GetTimestamp();
     private readonly Dictionary<TrainerId, (StageReport Report, TimeSpan At)> _reports = [];
-    private readonly Dictionary<string, string> _refusals = new(StringComparer.Ordinal);
     private StageRecord? _record;
     private StageManager? _manager;
     private bool _isTold;
@@ -168,11 +165,8 @@ internal sealed class TrainingStageGrain(
         }
 
         await AdvanceAsync();
-        if (report.Failure is { } failure && IsMember(report))
-        {
-            await EndAsync(_record with { Failure = failure });
-        }
-        else if (report.End is { } end && _record.World.SafeStep == _record.Steps)
+        if (report.End is { } end && IsMember(report) && _record is { IsOpen: true } open
+            && open.World.SafeStep == open.Steps)
         {
             await EndAsync(_record with { End = end });
         }
@@ -185,13 +179,6 @@ internal sealed class TrainingStageGrain(
             Tasks = [.. tasks],
             IsOver = !_record.IsOpen,
         };
-    }
-
-    public Task RefuseAsync(string worker, string reason)
-    {
-        NoteRefusal(worker, reason);
-        logger.TrainerRefused(worker, _key, reason);
-        return Task.CompletedTask;
     }
 
     public Task<string?> CheckpointJsonAsync(long step) =>
@@ -215,40 +202,6 @@ internal sealed class TrainingStageGrain(
         return TextOf(last);
     }
 
-    public Task<StageView> ViewAsync()
-    {
-        World? world = _record?.World.World;
-        (StageReport Report, TimeSpan At)[] living = [.. Living()];
-        bool isFine = _record is { IsOver: true } || living.Length > 0;
-        string? trouble = _record?.Failure ?? _record?.Paused ?? (isFine ? null
-            : _refusals.Count > 0 ? string.Join(" ", _refusals.Select(one => $"{one.Key}: {one.Value}"))
-            : "No trainer is available; the stage waits.");
-        return Task.FromResult(new StageView
-        {
-            Name = _record?.Plan.Name ?? "",
-            Step = living.Where(one => one.Report.Trainer.HasState).Select(one => one.Report.Trainer.Position)
-                .Append(_record?.World.SafeStep ?? 0).Max(),
-            Steps = _record?.Steps ?? 0,
-            SafeStep = _record?.World.SafeStep ?? 0,
-            World = world?.Number ?? 0,
-            Trainers =
-            [
-                .. living.OrderBy(one => one.Report.Trainer.Id, TrainerId.Order).Select(one => new TrainerView
-                {
-                    Trainer = one.Report.Trainer.Id.ToString(),
-                    Shards = world?.Members.FirstOrDefault(member => member.Id == one.Report.Trainer.Id)
-                        ?.Shards.Count ?? 0,
-                    Position = one.Report.Trainer.HasState ? one.Report.Trainer.Position : null,
-                }),
-            ],
-            Weights = _record?.End?.Weights,
-            State = _record?.End?.State,
-            Records = _record?.Checkpoints.LastOrDefault()?.Parts[^1].Digest,
-            Trouble = trouble,
-            Loss = living.Select(one => one.Report).MaxBy(one => one.Trainer.Position)?.Loss,
-        });
-    }
-
     public async Task EndAsync()
     {
         if (_record is { IsOver: false })
@@ -260,9 +213,11 @@ internal sealed class TrainingStageGrain(
 
     public async Task ResumeAsync()
     {
-        if (_record is { IsOver: false, Paused: not null })
+        if (_record is { IsOver: false, Paused: not null } paused)
         {
-            await StoreAsync(_record with { Paused = null });
+            // A trainer that missed the pause must not continue from a state that is in doubt.
+            int next = (paused.World.World?.Number ?? 0) + 1;
+            await StoreAsync(paused with { Paused = null, World = paused.World.Ended(next, isDoubted: false) });
             StartManager();
         }
     }
@@ -282,6 +237,7 @@ internal sealed class TrainingStageGrain(
     // An ended stage notifies its run until the run has confirmed it.
     private async Task TickAsync(CancellationToken cancellation)
     {
+        Living();
         if (_record is { IsOpen: true } && _manager is not null)
         {
             await AdvanceAsync();
@@ -324,6 +280,12 @@ internal sealed class TrainingStageGrain(
             Checkpoints = [.. kept],
             Paused = change.Pauses ? change.Reason : null,
         });
+        if (change.Fails)
+        {
+            await EndAsync(_record with { Failure = change.Reason });
+            return;
+        }
+
         if (change.Pauses)
         {
             logger.StagePaused(_key, change.Reason);
@@ -333,8 +295,14 @@ internal sealed class TrainingStageGrain(
         }
 
         _manager!.Stored(change, Now);
+        if (change.Checkpoint is not null)
+        {
+            instruments.Committed();
+        }
+
         if (change.World.World is { } world && world.Number > number)
         {
+            instruments.WorldFormed();
             logger.WorldFormed(_key, world.Number, world.FirstStep, world.Members.Length, change.Reason);
             WakeAll();
         }
@@ -350,30 +318,9 @@ internal sealed class TrainingStageGrain(
         foreach (CheckpointPart part in dropped.SelectMany(one => one.Parts.SkipLast(1))
             .Where(part => !named.Contains(part.Digest)))
         {
-            // A blob whose release fails now is found later by the sweep of the blob store.
+            // If the release fails, the blob stays in the store: sweeps do not ask runs what they need.
             await GrainCalls.TryAsync(() => blobs.ReleaseAsync(
                 CheckpointBlobs.NameOf(part), Owner, CancellationToken.None));
-        }
-    }
-
-    private IReadOnlyCollection<(StageReport Report, TimeSpan At)> Living()
-    {
-        foreach ((TrainerId id, (_, TimeSpan at)) in _reports.ToArray())
-        {
-            if (Now - at > options.Value.LostAfter)
-            {
-                _reports.Remove(id);
-            }
-        }
-
-        return [.. _reports.Values];
-    }
-
-    private void NoteRefusal(string worker, string reason)
-    {
-        if (_refusals.Count < RefusalsMax || _refusals.ContainsKey(worker))
-        {
-            _refusals[worker] = reason;
         }
     }
 

@@ -12,6 +12,19 @@ namespace Atelier.Model.Training;
 /// </param>
 public sealed record LanePlan(int Lanes, string? Remark)
 {
+    // Each lane has its own gradients, in addition to the run's weights, moments and average. The gradients of all
+    // lanes together may take 1 / GradientMemoryPart of the machine's memory.
+    private const int GradientMemoryPart = 8;
+
+    /// <summary>Plans the lanes of this process, by the memory of its machine.</summary>
+    /// <param name="shards">Shards in a batch, V.</param>
+    /// <param name="threadsPerShard">Number of threads of a lane.</param>
+    /// <param name="threads">Number of threads of the process.</param>
+    /// <param name="parameters">Number of weights, P.</param>
+    public static LanePlan OfProcess(int shards, int threadsPerShard, int threads, long parameters) => Of(
+        shards, threadsPerShard, threads, sizeof(float) * parameters,
+        GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / GradientMemoryPart);
+
     /// <summary>Plans as many lanes as there are threads for, limited by the number of shards and the memory.</summary>
     /// <param name="shards">Shards in a batch, V.</param>
     /// <param name="threadsPerShard">Number of threads of a lane.</param>

@@ -1,6 +1,6 @@
 // The training step. A batch consists of V shards, which any process may compute; their sums are added along one tree
-// (ReductionTree), and every process applies the total in the same way. With a device's lane, an engine computes on
-// that lane, one shard at a time; without a lane, it has the processor to itself.
+// (ReductionTree), and every process applies the total in the same way. With a device's lane, an engine computes while
+// it has the lane; without a lane, it has the processor to itself.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
@@ -46,9 +46,9 @@ public sealed class TrainingEngine : IDisposable
     /// number of threads.
     /// </param>
     /// <param name="lane">
-    /// The lane on which shards are computed and totals applied, one after the other. Null to use the calling threads,
-    /// and threads of the pool when several shards are computed at the same time. The sums are equal bit for bit if
-    /// shards have the same number of libtorch threads.
+    /// The lane on which shards are computed and totals applied, one piece of work after the other. Null to use the
+    /// calling threads. In both cases threads of the pool help when several shards are computed at the same time. The
+    /// sums are equal bit for bit if shards have the same number of libtorch threads.
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
@@ -59,23 +59,49 @@ public sealed class TrainingEngine : IDisposable
         (_settings, _source, _lane) = (settings.Checked(), source, lane);
         network.train();
         Master = new MasterWeights(network, compute, settings.Update);
-        IEnumerable<int> others = Enumerable.Range(1, lane is null ? Math.Min(parallel, settings.Shards) - 1 : 0);
+        IEnumerable<int> others = Enumerable.Range(1, Math.Min(parallel, settings.Shards) - 1);
         _copies = [(network, Master.Computing), .. others.Select(_ => Copy(network.Config))];
     }
 
     /// <summary>Weights, average and moments.</summary>
     public MasterWeights Master { get; }
 
+    /// <summary>Number of shards that are computed at the same time.</summary>
+    public int ParallelShards => _copies.Length;
+
     /// <summary>Computes the gradient and loss sums of one shard. The caller disposes or merges them.</summary>
-    public GradientSum ComputeShard(long step, int shard)
+    public GradientSum ComputeShard(long step, int shard) => ComputeShards(step, [shard])[0];
+
+    /// <summary>
+    /// Computes the gradient and loss sums of several shards, <see cref="ParallelShards"/> of them at the same time.
+    /// The caller disposes or merges them.
+    /// </summary>
+    /// <param name="step">Index of the batch.</param>
+    /// <param name="shards">The shards.</param>
+    /// <returns>The sums, in the order of <paramref name="shards"/>.</returns>
+    public IReadOnlyList<GradientSum> ComputeShards(long step, IReadOnlyList<int> shards)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
-        ArgumentOutOfRangeException.ThrowIfNegative(shard);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards);
-        return OnLane($"Shard {shard} of batch {step}", () =>
+        foreach (int shard in shards)
         {
-            using var threads = new PinnedThreads(_settings.ThreadsPerShard);
-            return ComputeShard(_copies[0], step, shard);
+            ArgumentOutOfRangeException.ThrowIfNegative(shard, nameof(shards));
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards, nameof(shards));
+        }
+
+        return OnLane<IReadOnlyList<GradientSum>>($"{shards.Count} shards of batch {step}, from {shards[0]}", () =>
+        {
+            var sums = new GradientSum?[shards.Count];
+            try
+            {
+                ComputeAtOnce(step, shards, (i, sum) => sums[i] = sum);
+            }
+            catch
+            {
+                Array.ForEach(sums, sum => sum?.Dispose());
+                throw;
+            }
+
+            return [.. sums.OfType<GradientSum>()];
         });
     }
 
@@ -83,19 +109,21 @@ public sealed class TrainingEngine : IDisposable
     public GradientSum ComputeBatch(long step)
     {
         var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
-        if (_lane is null)
-        {
-            ComputeAtOnce(step, tree);
-            return tree.Total!;
-        }
+        int[] shards = [.. Enumerable.Range(0, _settings.Shards)];
 
-        for (int shard = 0; shard < _settings.Shards; shard++)
+        // With a lane, others may use it in between.
+        foreach (int[] some in _lane is null ? [shards] : shards.Chunk(_copies.Length))
         {
-            OnLane($"Shard {shard} of batch {step}", () =>
+            OnLane($"{some.Length} shards of batch {step}, from {some[0]}", () =>
             {
-                using var threads = new PinnedThreads(_settings.ThreadsPerShard);
-                tree.Add(shard, ComputeShard(_copies[0], step, shard));
-                return shard;
+                ComputeAtOnce(step, some, (i, sum) =>
+                {
+                    lock (tree)
+                    {
+                        tree.Add(some[i], sum);
+                    }
+                });
+                return step;
             });
         }
 
@@ -152,12 +180,25 @@ public sealed class TrainingEngine : IDisposable
         }
     }
 
-    private void ComputeAtOnce(long step, ReductionTree<GradientSum> tree)
+    // Calls done with the index of each shard and its sums, on any thread.
+    private void ComputeAtOnce(long step, IReadOnlyList<int> shards, Action<int, GradientSum> done)
     {
-        int next = -1, working = _copies.Length, threads = get_num_threads();
+        int count = Math.Min(_copies.Length, shards.Count), next = -1, working = count, threads = get_num_threads();
+        if (count == 1)
+        {
+            using var pinned = new PinnedThreads(_settings.ThreadsPerShard ?? Math.Max(1, threads / _copies.Length));
+            for (int i = 0; i < shards.Count; i++)
+            {
+                done(i, ComputeShard(_copies[0], step, shards[i]));
+            }
+
+            return;
+        }
+
         try
         {
-            Parallel.ForEach(_copies, new ParallelOptions { MaxDegreeOfParallelism = _copies.Length }, Work);
+            Parallel.ForEach(
+                _copies.Take(count), new ParallelOptions { MaxDegreeOfParallelism = count }, Work);
         }
         catch (AggregateException error)
         {
@@ -174,13 +215,9 @@ public sealed class TrainingEngine : IDisposable
             set_num_threads(_settings.ThreadsPerShard ?? Math.Max(1, threads / _copies.Length));
             try
             {
-                for (int shard; (shard = Interlocked.Increment(ref next)) < _settings.Shards;)
+                for (int i; (i = Interlocked.Increment(ref next)) < shards.Count;)
                 {
-                    GradientSum sum = ComputeShard(copy, step, shard);
-                    lock (tree)
-                    {
-                        tree.Add(shard, sum);
-                    }
+                    done(i, ComputeShard(copy, step, shards[i]));
                 }
             }
             finally

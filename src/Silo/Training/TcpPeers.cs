@@ -64,9 +64,9 @@ public sealed partial class TcpPeers : ITrainerPeers
         CheckLength(stage, PeerHello.StageBytesMax, nameof(stage));
         _tick = options.Heartbeat / 2;
         _context = new PeerContext(
-            new FrameCodec(limits), new ReceiveCredits(options.ReceiveBytes), events,
+            new FrameCodec(limits), new ReceiveCredits(Math.Max(options.ReceiveBytes, TwoVectors(limits))), events,
             SilenceTicks: (int)Math.Ceiling(options.Silence / _tick), HeartbeatTicks: 2);
-        _sendQueueBytes = Math.Max(options.SendQueueBytes, 2L * sizeof(float) * limits.Parameters);
+        _sendQueueBytes = Math.Max(options.SendQueueBytes, TwoVectors(limits));
         _table = new PeerTable(self, options.Connections);
         _log = new PeerLog(clock, logger);
         _listener = new PeerListener(listen, options, _security, clock, _log, WelcomeAsync);
@@ -193,6 +193,9 @@ public sealed partial class TcpPeers : ITrainerPeers
             await Task.WhenAll(tasks);
         }
     }
+
+    // A peer sends at most one vector while this trainer is busy with the one before.
+    private static long TwoVectors(FrameLimits limits) => 2L * sizeof(float) * limits.Parameters;
 
     private static void CheckLength(string text, int bytesMax, string name)
     {

@@ -1,5 +1,6 @@
 // The grains' port for training, implemented with libtorch: a stage's network, weights and data on the silo's device.
 // Every piece of work borrows the device's lane, so that pictures can be drawn in between.
+using System.Runtime.InteropServices;
 using Atelier.Grains.Ports;
 using Atelier.Model;
 using Atelier.Model.Networks;
@@ -33,10 +34,11 @@ public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) :
         {
             StageConfig config = StageConfig.Parse(plan.Name, plan.Configuration, plan.Overrides);
             data = LatentData.Of(config);
-            return new TorchStageWork(config, plan, data, new TrainingLane(lane, options.WorkTimeout));
+            return new TorchStageWork(
+                config, plan, data, new TrainingLane(lane, options.WorkTimeout), options.Threads);
         }
         catch (Exception error) when (error is RefusedFileException or IOException or ArgumentException
-            or UnauthorizedAccessException or OutOfMemoryException)
+            or UnauthorizedAccessException or OutOfMemoryException or ExternalException)
         {
             data?.Dispose();
             throw new StageRefusedException($"{plan.Name} cannot be trained on this device: {error.Message}", error);
@@ -61,13 +63,24 @@ internal sealed class TorchStageWork : IStageWork
     private readonly bool _startsFromRun;
     private bool _isPristine = true;
 
-    public TorchStageWork(StageConfig config, StagePlan plan, ITrainingData data, TrainingLane lane)
+    /// <summary>Builds the stage's network.</summary>
+    /// <param name="config">The stage.</param>
+    /// <param name="plan">The plan with the configuration.</param>
+    /// <param name="data">The data; the stage disposes it.</param>
+    /// <param name="lane">The device's lane.</param>
+    /// <param name="threads">
+    /// Number of the device's threads, which decides how many shards are computed at the same time.
+    /// </param>
+    public TorchStageWork(
+        StageConfig config, StagePlan plan, ITrainingData data, TrainingLane lane, int threads = 1)
     {
         (_config, _data, _lane, _startsFromRun) = (config, data, lane, plan.From is not null);
         _network = Initial();
         TrainingSettings settings = StageIdentity.Settings(config);
         var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
-        _engine = new TrainingEngine(_network, settings, source, config.Compute, 1, lane);
+        int lanes = LanePlan.OfProcess(
+            settings.Shards, settings.ThreadsPerShard!.Value, threads, _network.parameters().Sum(p => p.numel())).Lanes;
+        _engine = new TrainingEngine(_network, settings, source, config.Compute, lanes, lane);
         RunIdentity identity = StageIdentity.Of(config, data);
         Facts = new StageFacts(
             config.Rules, settings.Shards, Master.Weights.numel(),
@@ -85,17 +98,24 @@ internal sealed class TorchStageWork : IStageWork
 
     private MasterWeights Master => _engine.Master;
 
-    public Task<ShardSum> ComputeShardAsync(long step, int shard) => Task.Run(() =>
+    public int ParallelShards => _engine.ParallelShards;
+
+    public Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards) => Task.Run(() =>
     {
         _isPristine = false;
-        using GradientSum sum = _engine.ComputeShard(step, shard);
-        var sums = new BatchSums
+        IReadOnlyList<GradientSum> sums = _engine.ComputeShards(step, shards);
+        try
         {
-            LossSum = sum.Loss, Samples = sum.Samples, LeftOut = [.. sum.LeftOut], Largest = sum.Largest,
-            NotFinite = sum.NotFinite, SampleIds = [.. sum.SampleIds],
-        };
-        return _lane.Run(
-            $"Reading shard {shard} of batch {step}", () => new ShardSum(Numbers(sum.Gradient), sums));
+            return _lane.Run<IReadOnlyList<ShardSum>>(
+                $"Reading {shards.Count} shards of batch {step}", () => [.. sums.Select(Numbers)]);
+        }
+        finally
+        {
+            foreach (GradientSum sum in sums)
+            {
+                sum.Dispose();
+            }
+        }
     });
 
     public Task<BatchOutcome> MeasureAsync(ShardSum total) => Task.Run(() =>
@@ -214,6 +234,12 @@ internal sealed class TorchStageWork : IStageWork
                 + "network (model.dim, model.depth) or a larger machine.");
         }
     }
+
+    private static ShardSum Numbers(GradientSum sum) => new(Numbers(sum.Gradient), new BatchSums
+    {
+        LossSum = sum.Loss, Samples = sum.Samples, LeftOut = [.. sum.LeftOut], Largest = sum.Largest,
+        NotFinite = sum.NotFinite, SampleIds = [.. sum.SampleIds],
+    });
 
     private static float[] Numbers(Tensor tensor)
     {

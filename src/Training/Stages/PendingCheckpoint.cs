@@ -29,6 +29,7 @@ public sealed record PartReport(long Step, int Number, CheckpointPart Part, bool
 public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<string> vectors, int parts)
 {
     private readonly Dictionary<TrainerId, Dictionary<int, PartReport>> _reports = [];
+    private readonly HashSet<TrainerId> _withoutStore = [];
 
     /// <summary>Number of steps that the checkpoint includes.</summary>
     public long Step => step;
@@ -50,27 +51,48 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
         }
     }
 
+    /// <summary>
+    /// Records whether a holder can store parts. The others store the parts of a holder that cannot, and that holder
+    /// stores parts only if nobody can.
+    /// </summary>
+    /// <param name="holder">The holder.</param>
+    /// <param name="canStore">Whether the holder's last attempt to store a part has succeeded, or was not made.</param>
+    public void HearStore(TrainerId holder, bool canStore)
+    {
+        if (canStore)
+        {
+            _withoutStore.Remove(holder);
+        }
+        else
+        {
+            _withoutStore.Add(holder);
+        }
+    }
+
     /// <summary>Returns a holder's next tasks; empty if the holder has done its share, or keeps no copy.</summary>
     /// <param name="holder">The holder.</param>
     /// <param name="holders">All holders that are alive.</param>
     public IReadOnlyList<PartTask> TasksOf(TrainerId holder, IReadOnlyCollection<TrainerId> holders)
     {
         TrainerId[] order = [.. holders.Order(TrainerId.Order)];
-        int place = Array.IndexOf(order, holder);
-        if (place < 0)
+        if (!order.Contains(holder))
         {
             return [];
         }
 
+        TrainerId[] able = [.. order.Where(one => !_withoutStore.Contains(one))];
+        TrainerId[] writers = able.Length == 0 ? order : able;
         var tasks = new List<PartTask>();
         for (int part = 0; part < parts; part++)
         {
             PartReport? done = Of(holder, part);
-            if (part % order.Length == place && done is not { IsStored: true })
+            TrainerId writer = writers[part % writers.Length];
+            TrainerId witness = order[(Array.IndexOf(order, writer) + 1) % order.Length];
+            if (writer == holder && done is not { IsStored: true })
             {
                 tasks.Add(new PartTask(step, part, Writes: true));
             }
-            else if (order.Length > 1 && (part + 1) % order.Length == place && done is null)
+            else if (witness == holder && writer != holder && done is null)
             {
                 tasks.Add(new PartTask(step, part, Writes: false));
             }

@@ -11,10 +11,10 @@ namespace Atelier.Training.Stages;
 public sealed record TrialVerdict(ImmutableArray<TrainerId> Wrong, string Reason)
 {
     /// <summary>
-    /// Whether the members' states must be different, so that they have added wrong numbers for some time and must
-    /// return to the last checkpoint.
+    /// Whether members have probably added wrong numbers in earlier steps, so that all must return to the last
+    /// checkpoint. NaN is noticed in the step in which it occurs, so nothing earlier is in doubt.
     /// </summary>
-    public bool AreStatesDifferent { get; init; }
+    public bool MustReturn { get; init; }
 }
 
 /// <summary>The trial of one disputed shard.</summary>
@@ -89,12 +89,16 @@ public sealed class ShardTrial(ShardDispute dispute)
                 + "again; it cannot be determined which of them is wrong");
         }
 
+        bool areAllNaN = wrong.All(id => !HasNumbers(id)) && members.Any(HasNumbers);
         return new TrialVerdict(
             [.. wrong],
             $"{string.Join(", ", wrong)} computes wrong numbers: "
-            + (isNaN ? $"NaN for {shard}, where other members get finite numbers"
+            + (areAllNaN ? $"NaN for {shard}, where other members get finite numbers"
                 : $"the result for {shard} differs from "
-                    + (isMajority ? "that of the other members" : "its own earlier result")));
+                    + (isMajority ? "that of the other members" : "its own earlier result")))
+        {
+            MustReturn = !areAllNaN,
+        };
     }
 
     // With equal states and measures, all members would wait for the verification of the shard, or none.
@@ -108,7 +112,7 @@ public sealed class ShardTrial(ShardDispute dispute)
             + (isKnown ? "the majority" : string.Join(", ", members.Except(others)))
             + " has applied without a doubt: their states differ")
         {
-            AreStatesDifferent = true,
+            MustReturn = true,
         };
     }
 

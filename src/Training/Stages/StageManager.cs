@@ -23,6 +23,21 @@ public sealed record StateReport
 
     /// <summary>Digests of the trainer's last audited states, newest last.</summary>
     public ImmutableArray<StateDigest> Digests { get; init; } = [];
+
+    /// <summary>
+    /// Number of steps that the state included when the trainer loaded it; the trainer has applied all later steps
+    /// itself. <see cref="long.MaxValue"/> while it is loading a state.
+    /// </summary>
+    public long Since { get; init; } = long.MaxValue;
+
+    /// <summary>Why the trainer could not store a part at its last attempt; null if it could.</summary>
+    public string? StoreFault { get; init; }
+
+    /// <summary>
+    /// Why the stage cannot continue, according to the trainer, which has stopped; null if it can. The rules are
+    /// deterministic, so all replicas report the same.
+    /// </summary>
+    public string? Failure { get; init; }
 }
 
 /// <summary>A change that the caller must store.</summary>
@@ -35,6 +50,9 @@ public sealed record StageChange(WorldRecord World, string Reason)
 
     /// <summary>Whether the stage pauses, for the given reason, until a person resumes it.</summary>
     public bool Pauses { get; init; }
+
+    /// <summary>Whether the stage has failed, for the given reason.</summary>
+    public bool Fails { get; init; }
 }
 
 /// <summary>Manages a stage.</summary>
@@ -49,7 +67,8 @@ public sealed class StageManager(
 {
     private readonly WorldManager _worlds = new(options, shards, record, started);
     private readonly StateAudit _audit = new();
-    private readonly Dictionary<TrainerId, (HeldCheckpoint? Holds, TimeSpan At)> _holders = [];
+    private readonly Dictionary<TrainerId, (HeldCheckpoint? Holds, long Position, TimeSpan At)> _holders = [];
+    private readonly Dictionary<TrainerId, (string Failure, long Position)> _failures = [];
     private PendingCheckpoint? _pending;
     private ShardTrial? _trial;
     private string? _pause;
@@ -89,6 +108,11 @@ public sealed class StageManager(
 
         HearState(report, state, now);
         HearTrial(report);
+        if (state.Failure is { } failure)
+        {
+            _failures[report.Id] = (failure, report.Position);
+        }
+
         return (
             answer with { Trial = _trial?.Request }, [.. _pending?.TasksOf(report.Id, Holders(now)) ?? []]);
     }
@@ -103,15 +127,19 @@ public sealed class StageManager(
     {
         JudgeTrial();
         CompareStates(now);
+        if (JudgeFailures(now) is { } failure)
+        {
+            return new StageChange(Record, failure) { Fails = true };
+        }
+
         if (_pause is { } pause)
         {
             return new StageChange(Record with { IsDoubted = false }, pause) { Pauses = true };
         }
 
-        string reason = _worlds.Reason(now) ?? "a trainer has promised a later world";
         if (_worlds.Tick(now) is { } next)
         {
-            return new StageChange(next, reason);
+            return new StageChange(next, _worlds.Cause!);
         }
 
         return Commit(now);
@@ -123,12 +151,15 @@ public sealed class StageManager(
         if (change.World.World?.Number != World?.Number)
         {
             _trial = null;
-            if (change.World.World!.Members.IsEmpty)
+            _failures.Clear();
+            bool isReturn = change.World.World!.Members.IsEmpty;
+            _audit.Keep(id => !isReturn && change.World.World.Has(id));
+            foreach (TrainerId gone in _holders.Keys.Where(id => isReturn || !change.World.World.Has(id)).ToArray())
             {
-                _audit.Clear();
-                _holders.Clear();
-                _pending = null;
+                _holders.Remove(gone);
             }
+
+            _pending = isReturn ? null : _pending;
         }
 
         if (change.Checkpoint is not null)
@@ -142,9 +173,9 @@ public sealed class StageManager(
     private void HearState(TrainerReport report, StateReport state, TimeSpan now)
     {
         int returned = Record.Returned;
-        _audit.Hear(report.Id, report.Position, [.. state.Digests.Where(one => one.World > returned)]);
+        _audit.Hear(report.Id, report.Position, state.Since, [.. state.Digests.Where(one => one.World > returned)]);
         HeldCheckpoint? holds = state.Holds is { } held && held.World > returned ? held : null;
-        _holders[report.Id] = (holds, now);
+        _holders[report.Id] = (holds, report.Position, now);
 
         // The oldest checkpoint is committed first: its holders keep no copy of a later one before that.
         HeldCheckpoint? oldest = Living(now).Select(one => one.Holds).OfType<HeldCheckpoint>().MinBy(one => one.Step);
@@ -154,6 +185,7 @@ public sealed class StageManager(
         }
 
         _pending?.Hear(report.Id, state.Parts);
+        _pending?.HearStore(report.Id, state.StoreFault is null);
     }
 
     private void HearTrial(TrainerReport report)
@@ -189,7 +221,7 @@ public sealed class StageManager(
         }
 
         _trial = null;
-        if (verdict.AreStatesDifferent)
+        if (verdict.MustReturn)
         {
             _worlds.ReturnAll(verdict.Reason, isDoubted: verdict.Wrong.IsEmpty);
         }
@@ -202,6 +234,39 @@ public sealed class StageManager(
         {
             _worlds.PutOut(wrong, verdict.Reason);
         }
+    }
+
+    // A failure counts if all living members report one. If a member has applied the step at which others have failed,
+    // their states or measures differ.
+    private string? JudgeFailures(TimeSpan now)
+    {
+        if (_failures.Count == 0 || _worlds.IsReturning)
+        {
+            return null;
+        }
+
+        TrainerId[] living = [.. Living(now).Select(one => one.Id)];
+        if (living.All(_failures.ContainsKey))
+        {
+            return _failures.Values.First().Failure;
+        }
+
+        TrainerId[] failed = [.. living.Where(_failures.ContainsKey)];
+        if (failed.Length > 0 && living.Any(id =>
+            !_failures.ContainsKey(id) && _holders[id].Position > _failures[failed[0]].Position))
+        {
+            bool isKnown = 2 * failed.Length < living.Length;
+            string reason = $"{string.Join(", ", failed)} cannot continue, but other members have applied step "
+                + $"{_failures[failed[0]].Position}: {_failures[failed[0]].Failure}";
+            foreach (TrainerId wrong in isKnown ? failed : [])
+            {
+                _worlds.PutOut(wrong, reason);
+            }
+
+            _worlds.ReturnAll(reason, isDoubted: !isKnown);
+        }
+
+        return null;
     }
 
     private void CompareStates(TimeSpan now)
@@ -225,8 +290,11 @@ public sealed class StageManager(
     // Digests of a checkpoint's parts may differ although the digests of the states agree: a copy of the state was
     // damaged, or the step records were.
     private StateDifference? Difference(TimeSpan now) =>
-        _audit.Find(Members)
+        _audit.Find(Members) ?? Missing()
         ?? (_pending?.Disagreement(Holders(now)) is null ? null : new StateDifference(_pending.Step, []));
+
+    // All replicas end the same steps with checkpoints.
+    private StateDifference? Missing() => _pending is { } pending ? _audit.FindMissing(pending.Step, Members) : null;
 
     private StageChange? Commit(TimeSpan now)
     {

@@ -21,25 +21,36 @@ public sealed record StateDifference(long Step, ImmutableArray<TrainerId> Wrong)
 /// <summary>Collects the digests of the members' states and compares them.</summary>
 public sealed class StateAudit
 {
-    private readonly Dictionary<TrainerId, (long Position, ImmutableArray<StateDigest> Digests)> _known = [];
+    private readonly Dictionary<TrainerId, Known> _known = [];
+
+    private readonly record struct Known(long Position, long Since, ImmutableArray<StateDigest> Digests);
 
     /// <summary>Records the digests that a trainer reports for its last audited states, newest last.</summary>
     /// <param name="id">The trainer.</param>
     /// <param name="position">Number of steps that the trainer's weights include.</param>
+    /// <param name="since">Number of steps that the state included when the trainer loaded it.</param>
     /// <param name="digests">The digests, without those from worlds before the last return to a checkpoint.</param>
-    public void Hear(TrainerId id, long position, ImmutableArray<StateDigest> digests) =>
-        _known[id] = (position, digests);
+    public void Hear(TrainerId id, long position, long since, ImmutableArray<StateDigest> digests) =>
+        _known[id] = new Known(position, since, digests);
 
-    /// <summary>Forgets all digests, because the members return to a checkpoint.</summary>
-    public void Clear() => _known.Clear();
+    /// <summary>Forgets the digests of all other trainers.</summary>
+    /// <param name="isKept">Whether a trainer's digests are kept.</param>
+    public void Keep(Func<TrainerId, bool> isKept)
+    {
+        foreach (TrainerId id in _known.Keys.Where(id => !isKept(id)).ToArray())
+        {
+            _known.Remove(id);
+        }
+    }
 
     /// <summary>
     /// Whether all members that had the state of a step had the same state; false while one has not reported.
     /// </summary>
-    /// <param name="step">The step.</param>
+    /// <param name="step">A step that ends with a checkpoint, which all replicas must audit.</param>
     /// <param name="members">The world's members.</param>
     public bool IsAgreed(long step, IReadOnlyCollection<TrainerId> members) =>
-        DigestsOf(step, members) is { } digests && digests.Select(one => one.Digest).Distinct().Count() == 1;
+        Missing(step, members).Length == 0
+        && DigestsOf(step, members) is { } digests && digests.Select(one => one.Digest).Distinct().Count() == 1;
 
     /// <summary>
     /// Finds the first step at which members' states differ; null if they agree, or not all have reported.
@@ -68,6 +79,28 @@ public sealed class StateAudit
         return null;
     }
 
+    /// <summary>
+    /// Finds members that have applied a step and have not audited it, although others have; null if there are none.
+    /// </summary>
+    /// <param name="step">A step that ends with a checkpoint, which all replicas must audit.</param>
+    /// <param name="members">The world's members.</param>
+    public StateDifference? FindMissing(long step, IReadOnlyCollection<TrainerId> members)
+    {
+        TrainerId[] missing = Missing(step, members), others = [.. members.Where(id => Has(id, step))];
+
+        // Members that have not applied the step yet may decide who is in the majority. Those that joined later cannot.
+        int open = members.Count(id => Of(id).Position <= step && !Has(id, step));
+        int all = missing.Length + others.Length + open;
+        TrainerId[] wrong = 2 * others.Length > all ? missing : 2 * missing.Length > all ? others : [];
+        return missing.Length == 0 || others.Length == 0 || (wrong.Length == 0 && open > 0)
+            ? null : new StateDifference(step, [.. wrong]);
+    }
+
+    private TrainerId[] Missing(long step, IReadOnlyCollection<TrainerId> members) =>
+        [.. members.Where(id => Of(id).Position > step && Of(id).Since < step && !Has(id, step))];
+
+    private bool Has(TrainerId id, long step) => Of(id).Digests.Any(one => one.Step == step);
+
     // The members' digests of a step; null while a digest is still expected. A member that is past the step and reports
     // no digest of it has joined later, so its digest is not expected.
     private List<(TrainerId Id, string? Digest)>? DigestsOf(long step, IReadOnlyCollection<TrainerId> members)
@@ -75,7 +108,7 @@ public sealed class StateAudit
         var digests = new List<(TrainerId, string?)>();
         foreach (TrainerId id in members)
         {
-            (long position, ImmutableArray<StateDigest> own) = Of(id);
+            (long position, _, ImmutableArray<StateDigest> own) = Of(id);
             if (own.LastOrDefault(one => one.Step == step) is { } digest)
             {
                 if (digest.Digest is null)
@@ -94,6 +127,6 @@ public sealed class StateAudit
         return digests.Count == 0 ? null : digests;
     }
 
-    private (long Position, ImmutableArray<StateDigest> Digests) Of(TrainerId id) =>
-        _known.TryGetValue(id, out (long, ImmutableArray<StateDigest>) known) ? known : (-1, []);
+    private Known Of(TrainerId id) =>
+        _known.TryGetValue(id, out Known known) ? known : new Known(-1, long.MaxValue, []);
 }

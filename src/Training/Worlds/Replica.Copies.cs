@@ -3,6 +3,20 @@ namespace Atelier.Training.Worlds;
 
 public sealed partial class Replica<T>
 {
+    /// <summary>
+    /// Processes the loss of a connection to a peer, with all frames in flight. If this trainer is a member, the
+    /// manager decides what follows. A spectator starts over, because it may have missed totals.
+    /// </summary>
+    public void Disconnected(TrainerId peer)
+    {
+        _followers.Remove(peer);
+        _copies.RemoveAll(copy => copy.From == peer);
+        if (_isFollowing && _world?.Has(peer) == true)
+        {
+            StartOver();
+        }
+    }
+
     private void ServeCopies()
     {
         foreach ((TrainerId from, CopyFrame ask) in _copies.Where(one => one.Ask.Step <= Position).ToArray())
@@ -71,7 +85,7 @@ public sealed partial class Replica<T>
             return;
         }
 
-        (HasState, Position, _copyOf) = (true, state.Step, null);
+        (HasState, Position, Since, _copyOf) = (true, state.Step, state.Step, null);
         _totals.DropBefore(Position);
         Advance();
     }
@@ -92,7 +106,7 @@ public sealed partial class Replica<T>
     private void Forget()
     {
         (HasState, _last, _current, _next, _copyOf, _restoring) = (false, null, null, null, null, null);
-        Position = 0;
+        (Position, Since) = (0, long.MaxValue);
         _parts = [];
         _totals.Clear();
         ForgetReview();

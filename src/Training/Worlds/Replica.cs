@@ -18,15 +18,19 @@ namespace Atelier.Training.Worlds;
 /// <param name="merge">Adds the left and the right half of a subtree.</param>
 /// <param name="host">The process around the replica.</param>
 /// <param name="steps">Number of steps of the stage; nothing is computed after the last step.</param>
+/// <param name="totalsMax">
+/// Maximum number of steps whose totals a spectator keeps while it copies the state; if there are more, it starts over.
+/// </param>
 public sealed partial class Replica<T>(
-    TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps = long.MaxValue)
+    TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps = long.MaxValue,
+    int totalsMax = 64)
     where T : class
 {
     // Maximum number of frames kept for worlds that the manager has announced to others, but not yet to this trainer.
     private const int EarlyMax = 1 << 16;
 
     private readonly List<(TrainerId From, Frame Frame)> _early = [];
-    private readonly TotalsBuffer<T> _totals = new();
+    private readonly TotalsBuffer<T> _totals = new(totalsMax);
     private readonly Dictionary<TrainerId, long> _followers = [];
     private readonly List<(TrainerId From, CopyFrame Ask)> _copies = [];
     private readonly Dictionary<int, long> _followed = [];
@@ -49,6 +53,11 @@ public sealed partial class Replica<T>(
 
     /// <summary>Number of steps that the trainer's weights include.</summary>
     public long Position { get; private set; }
+
+    /// <summary>
+    /// Number of steps that the weights included when they were loaded; the trainer has applied all later steps itself.
+    /// </summary>
+    public long Since { get; private set; } = long.MaxValue;
 
     /// <summary>Whether the trainer has weights of the stage.</summary>
     public bool HasState { get; private set; }
@@ -106,7 +115,7 @@ public sealed partial class Replica<T>(
         if (_restoring == step)
         {
             host.Load(state);
-            (_restoring, Position, HasState) = (null, step, true);
+            (_restoring, Position, Since, HasState) = (null, step, step, true);
         }
     }
 
@@ -127,20 +136,6 @@ public sealed partial class Replica<T>(
         else if (frame.World == number && !IsFrozen)
         {
             Take(from, frame);
-        }
-    }
-
-    /// <summary>
-    /// Processes the loss of a connection to a peer, with all frames in flight. If this trainer is a member, the
-    /// manager decides what follows. A spectator starts over, because it may have missed totals.
-    /// </summary>
-    public void Disconnected(TrainerId peer)
-    {
-        _followers.Remove(peer);
-        _copies.RemoveAll(copy => copy.From == peer);
-        if (_isFollowing && _world?.Has(peer) == true)
-        {
-            StartOver();
         }
     }
 
@@ -220,10 +215,10 @@ public sealed partial class Replica<T>(
                 }
 
                 break;
-            case FollowFrame when IsMember && _current is not null:
-                long first = _current.HasOwnTotal ? Position + 1 : Position;
+            case FollowFrame when IsMember && HasState:
+                long first = Math.Max(_world!.FirstStep, _current?.HasOwnTotal == true ? Position + 1 : Position);
                 _followers[from] = first;
-                host.Send(from, new FollowedFrame(_world!.Number, _self, first));
+                host.Send(from, new FollowedFrame(_world.Number, _self, first));
                 break;
             case FollowedFrame followed when !IsMember:
                 _followed[followed.Slice] = followed.FromStep;
@@ -376,8 +371,11 @@ public sealed partial class Replica<T>(
         }
     }
 
+    // A spectator applies a step once a total of the next step shows that a member has applied it: a trainer that is
+    // ahead of all members could not join them.
     private ImmutableArray<T>? TakeTotals() =>
-        _current is null ? _totals.Take(Position) : _current.IsComplete ? _current.Totals : null;
+        _current is not null ? (_current.IsComplete ? _current.Totals : null)
+        : IsMember || _totals.Last > Position ? _totals.Take(Position) : null;
 
     private void Apply(ImmutableArray<T> totals)
     {

@@ -6,12 +6,10 @@ namespace Atelier.Training.Worlds;
 
 /// <summary>Holds the totals of a few steps, slice by slice.</summary>
 /// <typeparam name="T">Type of a slice's values.</typeparam>
-internal sealed class TotalsBuffer<T>
+/// <param name="stepsMax">Maximum number of steps held.</param>
+internal sealed class TotalsBuffer<T>(int stepsMax)
     where T : class
 {
-    /// <summary>Maximum number of steps held.</summary>
-    public const int StepsMax = 64;
-
     private readonly Dictionary<long, T?[]> _steps = [];
 
     /// <summary>Number of steps for which totals are held.</summary>
@@ -25,7 +23,7 @@ internal sealed class TotalsBuffer<T>
     {
         if (!_steps.TryGetValue(total.Step, out T?[]? slices))
         {
-            if (_steps.Count >= StepsMax)
+            if (_steps.Count >= stepsMax)
             {
                 return false;
             }

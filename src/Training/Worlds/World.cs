@@ -84,4 +84,15 @@ public sealed record WorldRecord(World? World, long SafeStep)
     /// Whether it is unknown which member was wrong, so that the next world verifies all shards of its first step.
     /// </summary>
     public bool IsDoubted { get; init; }
+
+    /// <summary>
+    /// The record with a world without members: all trainers return to the last committed checkpoint, and everything in
+    /// earlier worlds is stale.
+    /// </summary>
+    /// <param name="number">Number of that world.</param>
+    /// <param name="isDoubted">Whether it is unknown which member was wrong.</param>
+    public WorldRecord Ended(int number, bool isDoubted) => this with
+    {
+        World = new World(number, SafeStep, [], []), Returned = number, IsDoubted = isDoubted,
+    };
 }

@@ -31,13 +31,7 @@ public sealed partial class WorldManager
     /// <param name="isDoubted">Whether it is unknown which member was wrong.</param>
     public void ReturnAll(string reason, bool isDoubted) => _return = (reason, isDoubted);
 
-    // A world without members; its number makes everything in earlier worlds stale.
-    private WorldRecord EndWorld() => _record with
-    {
-        World = new World(NextNumber(), _record.SafeStep, [], []),
-        Returned = NextNumber(),
-        IsDoubted = _return is { IsDoubted: true },
-    };
+    private WorldRecord EndWorld() => _record.Ended(NextNumber(), _return is { IsDoubted: true });
 
     // Members to remove so that the remaining ones can all reach each other. A broken link counts only after a while:
     // it may recover, or one of its ends may turn out to be dead.
@@ -53,7 +47,8 @@ public sealed partial class WorldManager
 
     private void NoteLinks(TrainerReport report, TimeSpan now)
     {
-        if (report.World != World?.Number)
+        // A spectator with a dead link is not admitted, but does not disturb the members either.
+        if (report.World != World?.Number || !IsMember(report.Id))
         {
             return;
         }

@@ -23,6 +23,9 @@ namespace Atelier.Training.Worlds;
 /// </param>
 public sealed partial class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
 {
+    // A stall is at least as long as this number of steps at the members' measured speeds.
+    private const int StepsPerStall = 4;
+
     private readonly Dictionary<TrainerId, Trainer> _trainers = [];
     private readonly Dictionary<string, Backoff> _backoffs = new(StringComparer.Ordinal);
     private readonly Dictionary<(TrainerId One, TrainerId Other), TimeSpan> _broken = [];
@@ -38,6 +41,9 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
     /// <summary>Number of the world that is being formed; 0 if there is none.</summary>
     public int Forming => _forming;
+
+    /// <summary>Why the latest world is formed, as text for people; null before the first one.</summary>
+    public string? Cause { get; private set; }
 
     /// <summary>
     /// 0 while no world is being formed, 1 while members are asked to promise, 2 while newcomers are asked as well.
@@ -109,12 +115,13 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         ForgetSilent(now);
         if (IsReturning)
         {
+            Cause = _return?.Reason;
             return EndWorld();
         }
 
-        if (_forming == 0 && Reason(now) is not null)
+        if (_forming == 0 && Reason(now) is { } reason)
         {
-            (_forming, _candidatesSince) = (NextNumber(), null);
+            (_forming, _candidatesSince, Cause) = (NextNumber(), null, reason);
         }
 
         if (_forming == 0 || !HaveAllPromised(now))
@@ -210,14 +217,23 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return "a trainer has promised a later world";
         }
 
-        if (now - _progress.At > options.StallAfter)
+        if (now - _progress.At > StallAfter(World))
         {
-            return $"no step was applied for {options.StallAfter.TotalSeconds:f0} s";
+            return $"no step was applied for {StallAfter(World).TotalSeconds:f0} s";
         }
 
         return World.Members.Length < shards && now - _storedAt >= options.GrowPeriod
             && _trainers.Values.Any(trainer => IsCandidate(trainer) && IsLevel(trainer))
             ? "newcomers have caught up" : null;
+    }
+
+    // A world that has lost most of its members needs more time for a step.
+    private TimeSpan StallAfter(World world)
+    {
+        double step = world.Members.Max(member =>
+            member.Shards.Count / Math.Max(Find(member.Id)?.Report.Speed ?? 1, 1e-6));
+        var expected = TimeSpan.FromSeconds(Math.Min(StepsPerStall * step, TimeSpan.MaxValue.TotalSeconds / 2));
+        return expected > options.StallAfter ? expected : options.StallAfter;
     }
 
     // Members whose positions count: they have reported, have the weights, have promised, and are not known to be
@@ -315,7 +331,8 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
     private bool IsCandidate(Trainer trainer) =>
         !trainer.IsGone && !trainer.Report.IsLeaving && !IsMember(trainer.Report.Id)
-        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt);
+        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt)
+        && !trainer.Report.Unreachable.Any(IsMember);
 
     // Whether no member that has the weights is left.
     private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>

@@ -14,7 +14,7 @@ public sealed class WorldOptions
 
     /// <summary>
     /// Time without an applied step after which a new world is formed, so that whatever was lost between members is
-    /// sent again. It must be longer than a step takes.
+    /// sent again. If four steps at the measured speeds take longer, that time counts.
     /// </summary>
     public TimeSpan StallAfter { get; set; } = TimeSpan.FromSeconds(60);
 

@@ -103,7 +103,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     public static async Task<TestCluster> StartAsync(
         short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null,
-        TestCluster? twin = null)
+        TestCluster? twin = null, Action<string, IServiceCollection>? services = null)
     {
         var builder = new InProcessTestClusterBuilder(silos);
         TestCluster cluster = null!;
@@ -130,6 +130,7 @@ internal sealed class TestCluster : IAsyncDisposable
             configure?.Invoke(grains);
             grains.ApplyTo(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
+            services?.Invoke(options.SiloName, silo.Services);
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
             silo.Services.AddLogging(logging => logging.AddFilter("Atelier", LogLevel.Debug));
             silo.Services.AddSingleton<ILoggerProvider>(cluster.Log);

@@ -2,6 +2,7 @@
 // work that nobody can do disturbs nobody. Method: simulated workers whose memory holds one model or several; service
 // is measured where the queue grants it, waiting time in steps and loads.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
 
@@ -53,6 +54,42 @@ public sealed class ModelSharesTests
         Run(fleet, 20 * s_load);
         int expected = workers * slots * (int)(20 * s_load / s_step);
         Assert.InRange(_service["a"] - before, expected * 0.9, expected);
+    }
+
+    public static TheoryData<int, int, int> Quarantines()
+    {
+        var all = new TheoryData<int, int, int>();
+        foreach (int slots in new[] { 1, 2, 3, 4 })
+        {
+            foreach (int fitting in new[] { 1, 2 })
+            {
+                for (int after = 0; after < 8; after++)
+                {
+                    all.Add(slots, fitting, after);
+                }
+            }
+        }
+
+        return all;
+    }
+
+    // Whatever a worker does for a quarantined picture: making room for it, or drawing it alone.
+    [Theory]
+    [MemberData(nameof(Quarantines))]
+    public void Newcomer_OfAnotherModel_BesideQuarantine_WaitsForAStepAndALoad(int slots, int fitting, int after)
+    {
+        SimulatedWorker[] fleet = Fleet(1, slots, fitting);
+        Offer("a", 0, 200, steps: 50);
+        Run(fleet, 10 * s_load);
+        WorkItem alone = Work.Denoise("a", ++_number, 50) with { Alone = true };
+        _queue.Offer(alone, _now);
+        Run(fleet, after * s_step);
+        Offer("b", 1, 1, steps: 3);
+        Assert.InRange(Wait(fleet, "b"), TimeSpan.Zero, s_step + s_load);
+
+        // The quarantined picture is drawn in the end.
+        Run(fleet, 2000 * s_load);
+        Assert.Equal((0, 0), (_queue.Status(_now).Waiting, _queue.Status(_now).Leased));
     }
 
     [Theory]

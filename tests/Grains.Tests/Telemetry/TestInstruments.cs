@@ -2,6 +2,7 @@ using System.Diagnostics.Metrics;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -15,8 +16,11 @@ internal static class TestInstruments
 
     public static WorkerInstruments Workers { get; } = new(Meters);
 
+    public static TrainingInstruments Training { get; } = new(Meters);
+
     public static object[] All { get; } =
     [
-        Workers, new GenerationInstruments(Meters), new QueueInstruments(Meters), new OpenSetInstruments(Meters),
+        Workers, Training, new GenerationInstruments(Meters), new QueueInstruments(Meters),
+        new OpenSetInstruments(Meters),
     ];
 }

@@ -3,6 +3,7 @@
 using Atelier.Contracts.Training;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Tests.Workers;
 using Atelier.Grains.Training;
 using Atelier.Training;
@@ -57,7 +58,7 @@ public sealed class TrainerLoopTests
         };
         var loop = new TrainerLoop(
             new WorkerKey("silo", "cpu"), 1, device, network, GrainProxy.Make<IBlobStore>((_, _) => null), grains,
-            options, TimeProvider.System, NullLogger.Instance);
+            options, TimeProvider.System, TestInstruments.Training, NullLogger.Instance);
         using var stopping = new CancellationTokenSource();
         Task running = Task.Run(() => loop.RunAsync(stopping.Token), TestContext.Current.CancellationToken);
         while (Volatile.Read(ref asked) < 10)
@@ -85,7 +86,10 @@ public sealed class TrainerLoopTests
             Batch = 4, LearningRate = _ => 0,
         };
 
-        public Task<ShardSum> ComputeShardAsync(long step, int shard) => throw new NotSupportedException();
+        public int ParallelShards => 1;
+
+        public Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards) =>
+            throw new NotSupportedException();
 
         public Task<BatchOutcome> MeasureAsync(ShardSum total) => throw new NotSupportedException();
 

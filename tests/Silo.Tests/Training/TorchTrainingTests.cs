@@ -48,7 +48,8 @@ public sealed class TorchTrainingTests : IDisposable
         using var device = new TorchDeviceHost([TinyModels.First], _options, _lane);
         await device.LoadAsync(spec.Model, Cancellation);
         await using TorchStageWork first = Work("one");
-        await using TorchStageWork second = Work("two");
+        await using TorchStageWork second = Work("two", threads: 2);
+        Assert.Equal((1, 2), (first.ParallelShards, second.ParallelShards));
         await first.ResetAsync(null);
         Task<string> training = TrainAsync(first, second);
         byte[] picture = TinyModels.Expected(TinyModels.First, spec);
@@ -138,10 +139,11 @@ public sealed class TorchTrainingTests : IDisposable
     {
         await using TorchStageWork work = Work("one");
         string before = await DigestAsync(work);
-        ShardSum part = await work.ComputeShardAsync(0, 0);
+        ShardSum part = (await work.ComputeShardsAsync(0, [0]))[0];
         BatchOutcome batch = await work.MeasureAsync(part);
         await Assert.ThrowsAsync<ArgumentException>(() => work.UpdateAsync(0, part, batch));
-        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => work.ComputeShardAsync(0, ToyRun.Settings.Shards));
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
+            () => work.ComputeShardsAsync(0, [ToyRun.Settings.Shards]));
         IReadOnlyList<StateVector> state = await work.ExportAsync();
         await Assert.ThrowsAsync<ArgumentException>(() => work.ImportAsync(
             [.. state.Select(vector => vector with { Values = vector.Values[1..] })], 0));
@@ -189,9 +191,10 @@ public sealed class TorchTrainingTests : IDisposable
             int shards = work.Facts.Shards;
             ReductionTree<GradientSlice>[] trees =
                 [.. Enumerable.Range(0, 2).Select(_ => new ReductionTree<GradientSlice>(shards, GradientSlice.Merge))];
-            for (int shard = shards - 1; shard >= 0; shard--)
+            int[] order = [.. Enumerable.Range(0, shards).Reverse()];
+            IReadOnlyList<ShardSum> all = await work.ComputeShardsAsync(step, order);
+            foreach ((int shard, ShardSum sum) in order.Zip(all))
             {
-                ShardSum sum = await work.ComputeShardAsync(step, shard);
                 trees[0].Add(shard, new GradientSlice(sum.Gradient.AsMemory(0, half), sum.Sums));
                 trees[1].Add(shard, new GradientSlice(sum.Gradient.AsMemory(half), null));
             }
@@ -213,7 +216,7 @@ public sealed class TorchTrainingTests : IDisposable
     private static async Task<string> DigestAsync(TorchStageWork work) =>
         TrainingState.Digest(await work.ExportAsync());
 
-    private TorchStageWork Work(string name) => new(
+    private TorchStageWork Work(string name, int threads = 1) => new(
         ToyStage.Config(Path.Combine(_folder, name)) with { Steps = Steps }, s_plan, ToyStage.Data,
-        new TrainingLane(_lane, s_limit));
+        new TrainingLane(_lane, s_limit), threads);
 }

@@ -30,6 +30,25 @@ public sealed class PendingCheckpointTests
         Assert.Empty(pending.TasksOf(new TrainerId("d", 1), holders));
     }
 
+    // A full disk on one node: another holder stores what that node should have stored.
+    [Fact]
+    public void AHolderThatCannotStore_OnlyComputesDigests_UnlessNobodyCan()
+    {
+        PendingCheckpoint pending = New();
+        TrainerId[] holders = [s_a, s_b, s_c];
+        pending.HearStore(s_b, canStore: false);
+        PartTask[] tasks = [.. holders.SelectMany(holder => pending.TasksOf(holder, holders))];
+        Assert.Equal(Enumerable.Range(0, Parts), tasks.Where(task => task.Writes).Select(task => task.Part).Order());
+        Assert.Equal(Enumerable.Range(0, Parts), tasks.Where(task => !task.Writes).Select(task => task.Part).Order());
+        Assert.DoesNotContain(pending.TasksOf(s_b, holders), task => task.Writes);
+
+        pending.HearStore(s_b, canStore: true);
+        Assert.Contains(pending.TasksOf(s_b, holders), task => task.Writes);
+
+        Array.ForEach(holders, holder => pending.HearStore(holder, canStore: false));
+        Assert.All(holders, holder => Assert.Contains(pending.TasksOf(holder, holders), task => task.Writes));
+    }
+
     [Fact]
     public void Commit_NeedsEveryPartStored_AndAWitness()
     {

@@ -72,7 +72,7 @@ public sealed class ShardTrialTests
         TrialVerdict verdict = one.Judge()!;
 
         Assert.Equal([s_b], verdict.Wrong);
-        Assert.True(verdict.AreStatesDifferent);
+        Assert.True(verdict.MustReturn);
         Assert.Contains("b#1 disputes shard 4 of step 30", verdict.Reason, StringComparison.Ordinal);
     }
 
@@ -83,8 +83,8 @@ public sealed class ShardTrialTests
         one.Trial.HearPosition(s_a, 31);
         TrialVerdict verdict = one.Judge()!;
         Assert.Empty(verdict.Wrong);
-        Assert.True(verdict.AreStatesDifferent);
-        Assert.False(new Case(Trial(1, 2), s_two).With(s_a, 1).With(s_b, 2).Judge()!.AreStatesDifferent);
+        Assert.True(verdict.MustReturn);
+        Assert.False(new Case(Trial(1, 2), s_two).With(s_a, 1).With(s_b, 2).Judge()!.MustReturn);
     }
 
     [Fact]

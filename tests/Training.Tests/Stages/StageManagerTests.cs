@@ -94,19 +94,77 @@ public sealed class StageManagerTests
         Dispute(manager, s_a, dispute, 1);
         Assert.Null(manager.Tick(Now));
         Dispute(manager, s_b, dispute, 3);
-        manager.Tick(Now);
-        Promise(manager, s_a, next.Number);
-        Promise(manager, s_b, next.Number);
-        StageChange change = manager.Tick(Now)!;
-        Assert.Equal([s_a], change.World.World!.Members.Select(member => member.Id));
-        Assert.Equal(10, change.World.World.FirstStep);
-        Assert.False(change.World.IsDoubted);
-        Assert.Contains("b#1 computes wrong numbers", change.Reason, StringComparison.Ordinal);
-        manager.Stored(change, Now);
+        StageChange again = manager.Tick(Now)!;
+
+        // What it added to earlier steps is in doubt, too.
+        Assert.Empty(again.World.World!.Members);
+        Assert.False(again.World.IsDoubted);
+        Assert.Contains("b#1 computes wrong numbers", again.Reason, StringComparison.Ordinal);
+        manager.Stored(again, Now);
 
         // The removed trainer stays excluded.
         _now += 60;
-        Assert.Null(Hear(manager, s_b, 10, new StateReport(), change.World.World.Number).Restore);
+        Assert.Null(Hear(manager, s_b, 10, new StateReport(), again.World.World.Number).Restore);
+        Assert.Equal(10, Hear(manager, s_a, 10, new StateReport(), again.World.World.Number).Restore);
+    }
+
+    [Fact]
+    public void ADeviceThatGivesNaN_IsPutOut_AndNoStepIsLost()
+    {
+        StageManager manager = New(s_a, s_b);
+        var dispute = new ShardDispute(3, 10, s_a, Claim(1), s_b, Claim(double.NaN));
+        Dispute(manager, s_a, dispute, 1);
+        Dispute(manager, s_b, dispute, double.NaN);
+        manager.Tick(Now);
+        Promise(manager, s_a, 3);
+        Promise(manager, s_b, 3);
+        StageChange change = manager.Tick(Now)!;
+        Assert.Equal([s_a], change.World.World!.Members.Select(member => member.Id));
+        Assert.Equal(10, change.World.World.FirstStep);
+        Assert.Contains("NaN for shard 1", change.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void TheStageFails_OnceAllLivingMembersSaySo()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_a, 12, new StateReport { Failure = "it diverged" });
+        Hear(manager, s_b, 12, new StateReport());
+        Assert.Null(manager.Tick(Now));
+        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        StageChange change = manager.Tick(Now)!;
+        Assert.Equal((true, "it diverged"), (change.Fails, change.Reason));
+        Assert.Equal(3, change.World.World!.Number);
+    }
+
+    [Fact]
+    public void AMemberThatAloneFails_IsPutOut_AndAllReturn()
+    {
+        StageManager manager = New(s_a, s_b, s_c);
+        Hear(manager, s_a, 12, new StateReport());
+        Hear(manager, s_c, 12, new StateReport());
+        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        Assert.Null(manager.Tick(Now)); // The others may fail in the same step.
+        Hear(manager, s_a, 13, new StateReport());
+        StageChange change = manager.Tick(Now)!;
+        Assert.Empty(change.World.World!.Members);
+        Assert.False(change.World.IsDoubted);
+        Assert.False(change.Fails);
+        Assert.Contains("b#1 cannot continue, but other members have applied step 12: it diverged", change.Reason);
+        manager.Stored(change, Now);
+        Assert.Null(Hear(manager, s_b, 12, new StateReport(), change.World.World.Number).Restore);
+        Assert.Equal(10, Hear(manager, s_a, 13, new StateReport(), change.World.World.Number).Restore);
+    }
+
+    [Fact]
+    public void OfTwoThatDoNotAgreeOnAFailure_BothReturn_InDoubt()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_a, 13, new StateReport());
+        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        StageChange change = manager.Tick(Now)!;
+        Assert.Empty(change.World.World!.Members);
+        Assert.True(change.World.IsDoubted);
     }
 
     [Fact]
@@ -116,6 +174,37 @@ public sealed class StageManagerTests
         Hear(manager, s_b, 30, Held(30, "y", tasks: false) with { Parts = [] });
         Hear(manager, s_a, 29, Held(20, "x"));
         Assert.Equal(20, manager.Tick(Now)!.Checkpoint!.Step);
+    }
+
+    // As after a rollback that only one member has made, because it measured a batch wrongly.
+    [Fact]
+    public void ACheckpointThatTheOthersDoNotHave_IsNotCommitted_AndItsHolderIsPutOut()
+    {
+        StageManager manager = New(s_a, s_b, s_c);
+        Hear(manager, s_a, 15, Held(15, "x"));
+        var without = new StateReport { Since = 10 };
+        Hear(manager, s_b, 15, without);
+        Hear(manager, s_c, 15, without);
+        Assert.Null(manager.Tick(Now)); // They may report it next.
+        Hear(manager, s_b, 16, without);
+        Assert.Null(manager.Tick(Now)); // One against one: the third decides.
+        Hear(manager, s_c, 16, without);
+        StageChange change = manager.Tick(Now)!;
+        Assert.Empty(change.World.World!.Members);
+        Assert.Null(change.Checkpoint);
+        manager.Stored(change, Now);
+        Assert.Equal(10, Hear(manager, s_b, 16, new StateReport(), change.World.World.Number).Restore);
+    }
+
+    // A member that joined after the checkpoint has no copy of it.
+    [Fact]
+    public void ACheckpoint_NeedsOnlyThoseThatHaveAppliedItsStep()
+    {
+        StageManager manager = New(s_a, s_b, s_c);
+        Hear(manager, s_a, 15, Held(12, "x", world: 2));
+        Hear(manager, s_b, 15, Held(12, "x", world: 2));
+        Hear(manager, s_c, 15, new StateReport { Since = 12 });
+        Assert.Equal(12, manager.Tick(Now)!.Checkpoint!.Step);
     }
 
     [Fact]

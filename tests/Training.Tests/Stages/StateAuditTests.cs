@@ -41,8 +41,30 @@ public sealed class StateAuditTests
     {
         Hear(s_a, 51, (50, "x"));
         Hear(s_b, 51, (50, "x"));
-        Hear(s_c, 51);
+        _audit.Hear(s_c, 51, 50, []);
         Assert.True(_audit.IsAgreed(50, [s_a, s_b, s_c]));
+        Assert.Null(_audit.FindMissing(50, [s_a, s_b, s_c]));
+    }
+
+    // A step that ends with a checkpoint for one member ends with one for all.
+    [Fact]
+    public void AMemberThatHasAppliedTheStep_WithoutAuditingIt_Differs()
+    {
+        Hear(s_a, 51, (50, "x"));
+        Hear(s_b, 50);
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
+        Assert.Null(_audit.FindMissing(50, [s_a, s_b])); // It may still report it.
+        Hear(s_b, 51);
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
+        Assert.Empty(_audit.FindMissing(50, [s_a, s_b])!.Wrong);
+        Hear(s_c, 49);
+        Assert.Null(_audit.FindMissing(50, [s_a, s_b, s_c])); // One against one: the third decides.
+        Hear(s_c, 51);
+        Assert.Equal([s_a], _audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong);
+        Hear(s_c, 51, (50, "x"));
+        Assert.Equal([s_b], _audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong);
+        _audit.Hear(s_c, 51, 50, []);
+        Assert.Empty(_audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong); // It joined later, and has no say.
     }
 
     [Fact]
@@ -85,10 +107,10 @@ public sealed class StateAuditTests
         Hear(s_a, 60, (50, "x"), (50, "y"));
         Hear(s_b, 60, (50, "y"));
         Assert.True(_audit.IsAgreed(50, [s_a, s_b]));
-        _audit.Clear();
+        _audit.Keep(_ => false);
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
     }
 
     private void Hear(TrainerId id, long position, params (long Step, string? Digest)[] digests) =>
-        _audit.Hear(id, position, [.. digests.Select(one => new StateDigest(1, one.Step, one.Digest))]);
+        _audit.Hear(id, position, 0, [.. digests.Select(one => new StateDigest(1, one.Step, one.Digest))]);
 }

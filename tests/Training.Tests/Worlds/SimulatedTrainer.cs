@@ -19,6 +19,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     private (HeldCheckpoint Checkpoint, ulong State)? _held;
     private ulong _state;
     private StepVerdict _verdict;
+    private bool _rollsBack;
     private TimeSpan _free;
 
     public SimulatedTrainer(WorldSimulation run, TrainerId id)
@@ -135,6 +136,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         bool isFinite = claims.All(claim => claim.IsFinite);
         bool isWrong = MeasuresWrong && _run.Random.Next(2) == 0;
         _verdict = isFinite != isWrong ? StepVerdict.Apply : StepVerdict.Skip;
+        _rollsBack = isWrong && _run.Random.Next(3) == 0; // A rollback ends with a checkpoint, which nobody else has.
         return all ? claims : SuspectShards.Of(step, _verdict, claims, WorldSimulation.VerifyInterval);
     }
 
@@ -154,7 +156,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         _state = WorldSimulation.Next(_state, step, isSkipped ? [1] : totals.SelectMany(total => total.Values));
         _run.HasApplied(this, step, before, _state);
         _states[step + 1] = _state;
-        if ((step + 1) % WorldSimulation.VerifyInterval == 0)
+        if ((step + 1) % WorldSimulation.VerifyInterval == 0 || _rollsBack)
         {
             Audit(step + 1);
         }
@@ -231,12 +233,16 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
             this,
             new TrainerReport
             {
-                Id = Id, Address = Id.Name, Speed = Speed, World = Replica.World?.Number ?? 0,
+                Id = Id, Address = Id.Name, Speed = Speed * _run.Shards / (0.8 * _run.Slowness),
+                World = Replica.World?.Number ?? 0,
                 Promised = Replica.Promised, HasState = Replica.HasState, Position = Replica.Position,
                 IsLeaving = IsLeaving, Unreachable = [.. _unreachable], Dispute = Replica.Dispute,
                 Trial = Replica.Trial,
             },
-            new StateReport { Holds = _held?.Checkpoint, Parts = [.. _parts.Values], Digests = [.. _digests] });
+            new StateReport
+            {
+                Holds = _held?.Checkpoint, Parts = [.. _parts.Values], Digests = [.. _digests], Since = Replica.Since,
+            });
     }
 
     private void Do(Action action)
@@ -289,7 +295,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
             _digests.RemoveAt(0);
         }
 
-        if (step % _run.SaveInterval == 0)
+        if (step % _run.SaveInterval == 0 || _rollsBack)
         {
             _held = (new HeldCheckpoint(step, true, world), state);
             _parts.Clear();

@@ -55,6 +55,46 @@ public sealed class WorldManagerTests
         Assert.Equal(new ManagerAnswer(), manager.Hear(Report(s_a, world: 3, promised: 9), At(0.2)));
     }
 
+    // Otherwise the same world would be formed again and again while the link is dead.
+    [Fact]
+    public void ASpectatorsDeadLink_EndsNoWorld_AndItIsNotAdmitted()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        for (double second = 0; second < 60; second++)
+        {
+            manager.Hear(Report(s_a, world: 3, position: 10 + (long)second), At(second));
+            manager.Hear(Report(s_b, world: 3, position: 10 + (long)second), At(second));
+            manager.Hear(
+                Report(s_c, world: 3, position: 10 + (long)second) with { Unreachable = [s_a] }, At(second + 0.5));
+            Assert.Null(manager.Tick(At(second + 0.6)));
+            Assert.Null(manager.Reason(At(second + 0.6)));
+        }
+
+        manager.Hear(Report(s_c, world: 3, position: 69), At(59.9));
+        Assert.Equal("newcomers have caught up", manager.Reason(At(60)));
+    }
+
+    // Four shards a member at a tenth of a shard a second: a step takes 40 s, and a stall four of them.
+    [Fact]
+    public void AStepThatTakesLong_IsNoStall()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        string? reason = null;
+        double second = 0;
+        for (; reason is null && second < 300; second++)
+        {
+            foreach (TrainerId id in new[] { s_a, s_b })
+            {
+                manager.Hear(Report(id, world: 3, position: 10) with { Speed = 0.1 }, At(second));
+            }
+
+            reason = manager.Reason(At(second));
+        }
+
+        Assert.Equal("no step was applied for 160 s", reason);
+        Assert.InRange(second, 160, 163);
+    }
+
     [Fact]
     public void ManagerOfAnOlderWorld_IsStale()
     {

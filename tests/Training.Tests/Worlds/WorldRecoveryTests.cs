@@ -91,6 +91,12 @@ public sealed class WorldRecoveryTests
         long before = Furthest(run);
         WithinSeconds(run, 10, () => run.Stored.World!.Members.Length == 3 && Furthest(run) > before + 3);
         Assert.True(run.Stored.World!.Has(one) != run.Stored.World.Has(other));
+
+        // The link stays dead: the one that was put out does not disturb the others.
+        int worlds = run.Stored.World.Number;
+        run.Run(run.Now + TimeSpan.FromSeconds(60));
+        Assert.InRange(run.Stored.World.Number, worlds, worlds + 4);
+        Assert.InRange(run.Stored.World.Members.Length, 3, 4);
     });
 
     // Whatever a device measures, nobody waits for a result that nobody computes; the other state is found.

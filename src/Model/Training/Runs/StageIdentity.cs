@@ -10,6 +10,9 @@ namespace Atelier.Model.Training.Runs;
 /// <summary>Derives a stage's identity and settings from its configuration.</summary>
 public static class StageIdentity
 {
+    private static readonly string[] s_withoutWeights =
+        ["input_size", "pos_interp_scale", "norm_eps", "expert_capacity"];
+
     /// <summary>The settings of a step, with the number of threads for each shard.</summary>
     public static TrainingSettings Settings(StageConfig config) =>
         config.StepSettings with { ThreadsPerShard = config.StepSettings.ThreadsPerShard ?? 1 };
@@ -42,6 +45,28 @@ public static class StageIdentity
         string text = $"{NetworkJson(config)} {config.Seed} {config.StepSettings.GlobalBatch} "
             + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    }
+
+    /// <summary>
+    /// Why a stage cannot start from the weights of an earlier one, as the end of a sentence; null if it can. The
+    /// stages may differ in what changes no weight: the size of the pictures, the scale of positions, the experts'
+    /// capacity.
+    /// </summary>
+    /// <param name="stage">The stage.</param>
+    /// <param name="before">The earlier stage.</param>
+    public static string? NetworkDifference(StageConfig stage, StageConfig before)
+    {
+        using JsonDocument own = JsonDocument.Parse(NetworkJson(stage));
+        using JsonDocument other = JsonDocument.Parse(NetworkJson(before));
+        string[] differences =
+        [
+            .. own.RootElement.EnumerateObject()
+                .Where(member => !s_withoutWeights.Contains(member.Name)
+                    && member.Value.GetRawText() != other.RootElement.GetProperty(member.Name).GetRawText())
+                .Select(member => $"{member.Name} is {member.Value.GetRawText()}, and "
+                    + $"{other.RootElement.GetProperty(member.Name).GetRawText()} in {before.Name}"),
+        ];
+        return differences.Length == 0 ? null : string.Join("; ", differences);
     }
 
     private static string NetworkJson(StageConfig config)

@@ -14,10 +14,6 @@ namespace Atelier.Model.Training.Runs;
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each lane has its own gradients, in addition to the run's weights, moments and average. The gradients of all
-    // lanes together may take 1 / GradientMemoryPart of the machine's memory.
-    private const int GradientMemoryPart = 8;
-
     private readonly StageRules _rules;
     private readonly ITrainingData _data;
     private readonly CheckpointStore _store;
@@ -44,10 +40,9 @@ public sealed class StageState : IDisposable
         }
 
         var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
-        Lanes = LanePlan.Of(
+        Lanes = LanePlan.OfProcess(
             settings.Shards, settings.ThreadsPerShard!.Value, get_num_threads(),
-            sizeof(float) * Network.parameters().Sum(p => p.numel()),
-            GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / GradientMemoryPart);
+            Network.parameters().Sum(p => p.numel()));
         Engine = new TrainingEngine(Network, settings, source, config.Compute, Lanes.Lanes);
         Position = _store.Load(Engine.Master, remark) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;

@@ -56,7 +56,9 @@ internal sealed record TrainerResponse(string Trainer, int Shards, long? Step);
 /// <param name="Weights">SHA-256 of the weights at the end of the stage.</param>
 /// <param name="State">SHA-256 of weights, moments and average at the end of the stage.</param>
 /// <param name="Records">SHA-256 of the newest file with step records.</param>
-/// <param name="Trouble">Why the stage waits or cannot continue; null if it is training.</param>
+/// <param name="Trouble">
+/// Why the stage waits or cannot continue, or why single trainers do not help; null if all is well.
+/// </param>
 internal sealed record StageResponse(
     string Name, long Step, long Steps, long SafeStep, int World, double? Loss, TrainerResponse[] Trainers,
     string? Weights, string? State, string? Records, string? Trouble);
@@ -235,6 +237,28 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
         [
             .. stages.Select((stage, i) => StageConfig.Parse($"stages[{i}]", stage.Configuration, stage.Overrides)),
         ];
+        int?[] starts =
+        [
+            .. configs.Select((config, i) => Enumerable.Range(0, i).Cast<int?>().LastOrDefault(before =>
+                config.Start.Path is { } path && path == configs[before!.Value].Folder)),
+        ];
+        for (int i = 0; i < configs.Length; i++)
+        {
+            if (configs[i].TakesOtherDevices)
+            {
+                throw new ArgumentException(
+                    $"stages[{i}] ({configs[i].Name}) sets trainer.mixed, but the trainers of a cluster must be of one "
+                    + "kind, because they check each other's results bit for bit. Leave trainer.mixed out.");
+            }
+
+            if (starts[i] is { } from && StageIdentity.NetworkDifference(configs[i], configs[from]) is { } difference)
+            {
+                throw new ArgumentException(
+                    $"stages[{i}] ({configs[i].Name}) cannot start from stages[{from}] ({configs[from].Name}), because "
+                    + $"their networks differ: {difference}.");
+            }
+        }
+
         return
         [
             .. stages.Select((stage, i) => new StageSource
@@ -243,8 +267,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
                 Configuration = stage.Configuration,
                 Overrides = stage.Overrides,
                 Resumes = stage.Resume,
-                StartsFrom = Enumerable.Range(0, i).Cast<int?>().LastOrDefault(before =>
-                    configs[i].Start.Path is { } path && path == configs[before!.Value].Folder),
+                StartsFrom = starts[i],
             }),
         ];
     }

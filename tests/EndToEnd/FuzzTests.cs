@@ -20,7 +20,7 @@ public sealed class FuzzTests
     private const int Tenants = 24;
     private const int AtATime = 16;
 
-    // The client aborts a request that turns out to be incomplete after this time.
+    // The client closes its side of a request that may be incomplete after this time.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(1);
 
     // Drawing a picture takes time, along with others on a machine that may be busy.
@@ -189,7 +189,7 @@ public sealed class FuzzTests
         {
             await stream.WriteAsync(request.Bytes, patience.Token);
             Task reading = stream.CopyToAsync(answer, patience.Token);
-            if (request.MayBeCut && await Task.WhenAny(reading, Task.Delay(s_grace, cancellation)) != reading)
+            if (request.MayWait && await Task.WhenAny(reading, Task.Delay(s_grace, cancellation)) != reading)
             {
                 client.Client.Shutdown(SocketShutdown.Send);
                 start = Stopwatch.GetTimestamp();

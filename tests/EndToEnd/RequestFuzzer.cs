@@ -13,6 +13,11 @@ namespace Atelier.EndToEnd;
 /// <param name="MayBeCut">Whether the connection may end without an answer.</param>
 internal sealed record FuzzedRequest(string What, byte[] Bytes, bool IsParsed, bool MayBeCut)
 {
+    /// <summary>
+    /// Whether the request may be incomplete, so that the server waits for the rest until the client closes its side.
+    /// </summary>
+    public bool MayWait { get; init; }
+
     /// <summary>Whether its answer has no body.</summary>
     public bool IsHead => Encoding.Latin1.GetString(Bytes, 0, Math.Min(5, Bytes.Length)) == "HEAD ";
 }
@@ -22,6 +27,9 @@ internal sealed record FuzzedRequest(string What, byte[] Bytes, bool IsParsed, b
 internal sealed class RequestFuzzer(int seed)
 {
     private const int LargeBytes = 1 << 20;
+
+    // A server may refuse larger headers before it has read them; the answer can then be lost with the connection.
+    private const int HeadersAnswered = 16_000;
 
     private static readonly (string Path, string[] Members)[] s_routes =
     [
@@ -163,7 +171,7 @@ internal sealed class RequestFuzzer(int seed)
                 Of("GET", "HEAD"),
                 Of("/v1/models", "/", "/docs", "/v1/generations/g/events", "/v1/sessions/s/generations"), key, [],
                 headers.ToString());
-        return new FuzzedRequest("headers", request, false, true);
+        return new FuzzedRequest("headers", request, false, MayBeCut: request.Length > HeadersAnswered);
     }
 
     private FuzzedRequest Path(string key)
@@ -187,7 +195,7 @@ internal sealed class RequestFuzzer(int seed)
         }
 
         string method = Of("GET", "GET", "HEAD", "DELETE", "POST", "PUT", "OPTIONS", "TRACE", "PATCH", "get", "FOO");
-        return new FuzzedRequest("a path", Request(method, path.ToString(), key, [], ""), false, true);
+        return new FuzzedRequest("a path", Request(method, path.ToString(), key, [], ""), false, MayBeCut: false);
     }
 
     private FuzzedRequest Raw(string key)
@@ -212,7 +220,8 @@ internal sealed class RequestFuzzer(int seed)
         string version = Of("HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "http/1.1", "");
         string host = Of(
             "Host: h", "", "Host: a b", "Host: a\r\nHost: b", "Host: [::1]:99999", "host : h", "Host:\th");
-        string raw = _random.Next(12) switch
+        int kind = _random.Next(12);
+        string raw = kind switch
         {
             0 => $"{closing}Transfer-Encoding: chunked{End}{size}\r\n{Body}\r\n0{End}",
             1 => $"{closing}Transfer-Encoding: {coding}{End}{Chunk}\r\n",
@@ -228,7 +237,12 @@ internal sealed class RequestFuzzer(int seed)
             _ => $"{closing}Expect: {Of("100-continue", "x")}\r\n{Sized}\r\n{Body}",
         };
         byte[] bytes = Encoding.Latin1.GetBytes(raw);
-        return new FuzzedRequest("raw HTTP", Chance(3) ? Changed(bytes) : bytes, false, true);
+        bool isChanged = Chance(3);
+        return new FuzzedRequest("raw HTTP", isChanged ? Changed(bytes) : bytes, false, MayBeCut: true)
+        {
+            // A size that is too large, the preface of HTTP/2, or a head without an end.
+            MayWait = isChanged || kind is 0 or 2 or 7 or 8,
+        };
     }
 
     private (string Path, byte[] Body) Body()

@@ -10,6 +10,12 @@ namespace Atelier.Gateway.Tests.Answers;
 
 public sealed partial class RefusalTests
 {
+    [Theory]
+    [InlineData(499, "invalid_request_error")]
+    [InlineData(500, "server_error")]
+    public void AStatusWithoutAMeaningOfItsOwn_BlamesTheClientOrTheServer(int status, string type) =>
+        Assert.Equal((status, type), (GatewayError.Of(status).Status, GatewayError.Of(status).Type));
+
     public static TheoryData<string, int, string> Refused { get; } = new()
     {
         { "nonsense\r\n\r\n", 400, "bad_request" },

@@ -43,6 +43,30 @@ public sealed class ConnectionTests
         idle.ForEach(client => client.Dispose());
     }
 
+    [Fact]
+    public async Task AConnectionThatWasUsed_IsClosedAfterThoseThatWereNot()
+    {
+        const string Request = "GET /health/live HTTP/1.1\r\nHost: l\r\n\r\n";
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { ConnectionsMax = 3, OpenRequestsPerTenant = 3 }, silo.Endpoint);
+        using TcpClient used = await ConnectAsync(gateway, "", isAnswered: false);
+        using TcpClient unused = await ConnectAsync(gateway, "", isAnswered: false);
+        await AskAsync(used);
+        using TcpClient third = await ConnectAsync(gateway, Request, isAnswered: true);
+        using TcpClient fourth = await ConnectAsync(gateway, Request, isAnswered: true);
+        Assert.Equal(0, await EndAsync(unused));
+        await AskAsync(used);
+
+        static async Task AskAsync(TcpClient client)
+        {
+            await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(Request));
+            byte[] answer = new byte[4096];
+            Assert.InRange(await client.GetStream().ReadAsync(answer), 1, answer.Length);
+            Assert.StartsWith("HTTP/1.1 200 ", Encoding.ASCII.GetString(answer), StringComparison.Ordinal);
+        }
+    }
+
     [Theory]
     [InlineData(3, null)]
     [InlineData(100, 3)]

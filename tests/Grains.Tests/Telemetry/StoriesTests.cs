@@ -80,6 +80,8 @@ public sealed class StoriesTests
             Models = [new WorkerModel(FakeDevice.Model, ModelPlace.Loaded)],
         });
         Assert.Single(turn.Leased);
+        await TestCluster.UntilAsync(() => Task.FromResult(cluster.Log.Of(206).Length > 0));
+        Assert.Equal("4", Assert.Single(cluster.Log.Of(206))["Partitions"]);
         using var measurements = new Measurements(cluster.Meters);
         measurements.Observe();
         Assert.Equal((0, 1),

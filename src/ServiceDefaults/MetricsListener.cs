@@ -15,6 +15,13 @@ namespace Atelier.ServiceDefaults;
 [Section("Metrics")]
 public sealed class MetricsListener
 {
+    // By default, .NET's meters are heard from the first scrape on, so everything before it would be missing.
+    private static readonly Lazy<IDisposable> s_meters = new(() =>
+    {
+        Metrics.SuppressDefaultMetrics(new SuppressDefaultMetricOptions { SuppressMeters = true });
+        return MeterAdapter.StartListening();
+    });
+
     /// <summary>Gets or sets the IP address.</summary>
     /// <value>The default is 127.0.0.1.</value>
     public string Address { get; set; } = "127.0.0.1";
@@ -41,19 +48,23 @@ public sealed class MetricsListener
     }
 
     /// <summary>Maps /metrics, /health/live and /health/ready on this port, and nothing else.</summary>
-    internal static void Map(WebApplication app) => app.MapWhen(
-        context => context.Features.Get<MetricsListener>() is not null,
-        inner =>
-        {
-            inner.UseHealthChecks("/health/live", ServiceDefaultsExtensions.Live);
-            inner.UseHealthChecks("/health/ready");
-            inner.UseMetricServer("/metrics");
-            inner.Run(context =>
+    internal static void Map(WebApplication app)
+    {
+        _ = s_meters.Value;
+        app.MapWhen(
+            context => context.Features.Get<MetricsListener>() is not null,
+            inner =>
             {
-                context.Response.StatusCode = StatusCodes.Status404NotFound;
-                return Task.CompletedTask;
+                inner.UseHealthChecks("/health/live", ServiceDefaultsExtensions.Live);
+                inner.UseHealthChecks("/health/ready");
+                inner.UseMetricServer("/metrics");
+                inner.Run(context =>
+                {
+                    context.Response.StatusCode = StatusCodes.Status404NotFound;
+                    return Task.CompletedTask;
+                });
             });
-        });
+    }
 }
 
 /// <summary>Validates the options of the metrics listener.</summary>

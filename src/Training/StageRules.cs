@@ -120,8 +120,8 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         };
         return (
             back,
-            $"step {step}: the run rolled back to the weights of step {last.Step} and skips the "
-            + $"{step + 1 - last.Step} batches since");
+            $"step {step}: the run rolled back to the weights of step {last.Step}; the {step + 1 - last.Step} batches "
+            + "after it are skipped");
     }
 
     /// <summary>

@@ -88,7 +88,8 @@ public sealed class StageRulesTests
         Assert.Null(decision.Failure);
         Assert.Equal(position.Step, decision.Position.Step);
         (RunPosition back, string remark) = s_rules.RollBack(decision.Position, decision.Slice!, last);
-        Assert.Equal("step 7: the run rolled back to the weights of step 3 and skips the 5 batches since", remark);
+        Assert.Equal(
+            "step 7: the run rolled back to the weights of step 3; the 5 batches after it are skipped", remark);
         Assert.Equal((8, 2, 2), (back.Step, back.Updates, back.Applied));
         Assert.Equal(last.Memory with { Returns = 1 }, back.Memory);
         Assert.Equal([2, 3, 4, 5, 6, 7], back.Ledger.Select(slice => slice.Step));

@@ -73,7 +73,7 @@ public sealed record GpuFigures(
     public double MatmulBest => Matmul.Max(m => m.Flops / m.Seconds);
 }
 
-/// <summary>Measures the figures of <c>bench gpu</c>.</summary>
+/// <summary>Runs the measurements of <c>bench gpu</c>.</summary>
 public sealed class GpuBench
 {
     /// <summary>Steps per picture. Each step takes two evaluations, except the last, which takes one.</summary>

@@ -66,7 +66,7 @@ public sealed record ExpertFigures(
 /// <param name="Experts">Figures of expert layers by size.</param>
 public sealed record ModelFigures(NetworkFigures? Network, IReadOnlyList<ExpertFigures> Experts);
 
-/// <summary>Measures the figures of <c>bench model</c>.</summary>
+/// <summary>Runs the measurements of <c>bench model</c>.</summary>
 public static class ModelBench
 {
     /// <summary>Number of sizes of expert layers that can be measured.</summary>

@@ -39,7 +39,8 @@ internal static class RunsCommand
         command.Add(overrides);
         var resume = new Option<bool>("--resume")
         {
-            Description = "Resumes each stage from the checkpoints that train left in its trainer.save_folder, if any.",
+            Description = "Resumes each stage from the checkpoints that `atelier train` left in trainer.save_folder, "
+                + "if there are any.",
         };
         command.Add(id);
         command.Add(resume);

@@ -28,7 +28,7 @@ public interface ISessionGrain : IGrainWithStringKey
 
     /// <summary>
     /// Adds a generation that is about to be accepted to the history. Returns its index, or null if the session was
-    /// deleted. The index stays empty if the generation is not accepted after all.
+    /// deleted. If the generation is then refused, its index stays unused.
     /// </summary>
     [Alias("List"), AlwaysInterleave]
     Task<int?> ListAsync(GenerationId id);

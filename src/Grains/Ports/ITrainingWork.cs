@@ -68,6 +68,10 @@ public interface ITrainingWork
     /// <summary>The device's name within its silo.</summary>
     string Device { get; }
 
+    /// <summary>Does a small piece of work whose result is known.</summary>
+    /// <exception cref="DeviceException">The device does not work, or too many callers wait for it.</exception>
+    Task ProbeAsync(CancellationToken cancellation);
+
     /// <summary>Reads a stage's configuration, opens its data and builds its network.</summary>
     /// <exception cref="StageRefusedException">
     /// This device cannot train the stage: the stage's data is missing here, or the device has too little memory.

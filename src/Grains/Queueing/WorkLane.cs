@@ -1,6 +1,6 @@
-// One tenant's waiting work of one class, in the order of acceptance. A treap: a search tree over the order that is a
-// heap over pseudo-random priorities, and therefore shallow. Each node knows the count and the cost of its subtree, so
-// finding the first item, or measuring the work ahead of any item, takes O(log n).
+// One tenant's waiting work of one class, in the order of acceptance. It is a treap: a search tree by order that is
+// also a heap by pseudo-random priority, which keeps it shallow. Each node knows the count and the cost of its subtree,
+// so finding the first item, or measuring the work ahead of any item, takes O(log n).
 
 using Atelier.Contracts.Queueing;
 

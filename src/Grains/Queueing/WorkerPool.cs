@@ -43,7 +43,7 @@ internal sealed class QueueWorker(string name)
     public bool IsDraining { get; set; }
 }
 
-/// <summary>Counts of the workers of a pool that have a model.</summary>
+/// <summary>How many of a pool's workers have or are loading a model, and their spare slots.</summary>
 internal sealed class ModelSupply
 {
     /// <summary>Number of workers that have the model in memory.</summary>

@@ -52,7 +52,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
         worker.Pool!.Count(worker, 1);
     }
 
-    /// <summary>Records whether a worker drains, to take work that must run alone.</summary>
+    /// <summary>Records whether a worker is draining so that it can take work that must run alone.</summary>
     public void SetDraining(QueueWorker worker, bool drains)
     {
         if (worker.IsDraining != drains)

@@ -325,11 +325,11 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
         else if (answer.Manager is { } known)
         {
-            Post(() => Hear(known));
+            Post(() => TakeAnswer(known));
         }
     }
 
-    private void Hear(ManagerAnswer manager)
+    private void TakeAnswer(ManagerAnswer manager)
     {
         if (manager.World is { } world && world.Number > (_replica.World?.Number ?? 0))
         {
@@ -338,7 +338,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
 
         (int world, int promised) before = (_replica.World?.Number ?? 0, _replica.Promised);
-        _replica.Hear(manager);
+        _replica.TakeAnswer(manager);
         if (before != (_replica.World?.Number ?? 0, _replica.Promised))
         {
             Post(Wake); // Runs after the snapshot is updated: a promise is reported at once.

@@ -157,7 +157,7 @@ internal sealed partial class TrainingStageGrain(
 
         _refusals.Remove(report.Worker);
         _reports[report.Trainer.Id] = (report, Now);
-        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager!.Hear(report.Trainer, report.State, Now);
+        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager!.Receive(report.Trainer, report.State, Now);
         if (_manager.IsStale)
         {
             DeactivateOnIdle(); // Another activation has stored a later world; the next one starts from the store.

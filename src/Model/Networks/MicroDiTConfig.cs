@@ -297,7 +297,8 @@ public sealed record MicroDiTConfig
         }
 
         Require(InputSize % PatchSize == 0, $"input_size {InputSize} must be a multiple of patch_size {PatchSize}");
-        Require(Grid <= GridMax, $"input_size {InputSize} may have at most {GridMax} patches along a side, not {Grid}");
+        Require(
+            Grid <= GridMax, $"input_size {InputSize} gives {Grid} patches along a side; the maximum is {GridMax}");
         Require(Dim % HeadDim == 0, $"dim {Dim} must be a multiple of head_dim {HeadDim}");
         Require(Dim % 4 == 0, $"dim {Dim} must be a multiple of 4, for sine and cosine of row and column");
         Require(

@@ -16,8 +16,6 @@ namespace Atelier.Silo.Devices;
 /// <summary>A device whose networks run in libtorch.</summary>
 public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 {
-    private const int ProbeWidth = 64;
-
     private readonly TorchDeviceOptions _options;
     private readonly Dictionary<ModelDigest, DeviceModel> _models;
     private readonly DeviceLane _lane;
@@ -84,16 +82,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
     /// <inheritdoc/>
     public Task ProbeAsync(CancellationToken cancellation) =>
-        RunAsync("A probe", _options.WorkTimeout, () =>
-        {
-            // Each element of the product of two matrices of ones is their width.
-            using var scope = NewDisposeScope();
-            float sum = ones(ProbeWidth, ProbeWidth).mm(ones(ProbeWidth, ProbeWidth)).sum().item<float>();
-            return sum == ProbeWidth * ProbeWidth * ProbeWidth
-                ? true
-                : throw new DeviceLostException(
-                    $"The device computed {sum}; the right result is {ProbeWidth * ProbeWidth * ProbeWidth}.");
-        }, cancellation);
+        RunAsync("A probe", _options.WorkTimeout, DeviceProbe.Run, cancellation);
 
     /// <inheritdoc/>
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>

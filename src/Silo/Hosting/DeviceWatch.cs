@@ -9,13 +9,27 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 namespace Atelier.Silo.Hosting;
 
 /// <summary>Checks whether the silo's devices work.</summary>
-internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider clock, ILogger<DeviceWatch> logger)
+/// <param name="devices">The devices that draw pictures.</param>
+/// <param name="trainers">The devices that are lent to training; one that also draws pictures is probed once.</param>
+/// <param name="clock">The time between probes.</param>
+/// <param name="logger">The log.</param>
+internal sealed class DeviceWatch(
+    IEnumerable<IDeviceHost> devices, IEnumerable<ITrainingWork> trainers, TimeProvider clock,
+    ILogger<DeviceWatch> logger)
     : BackgroundService, IHealthCheck
 {
     private static readonly TimeSpan s_period = TimeSpan.FromSeconds(5);
 
-    private readonly IDevice[] _devices = [.. devices];
+    private readonly Probed[] _devices =
+    [
+        .. devices.Select(device => new Probed(device.Description.Device, device.ProbeAsync))
+            .Concat(trainers.Select(trainer => new Probed(trainer.Device, trainer.ProbeAsync)))
+            .DistinctBy(device => device.Name, StringComparer.Ordinal),
+    ];
+
     private Task[] _first = [];
+
+    private sealed record Probed(string Name, Func<CancellationToken, Task> ProbeAsync);
 
     // The fault that the last probe of each device found; null if the probe succeeded.
     private readonly ConcurrentDictionary<string, string?> _faults = new(StringComparer.Ordinal);
@@ -39,14 +53,13 @@ internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         Task.WhenAll(_devices.Select((device, i) => WatchAsync(device, _first[i], stoppingToken)));
 
-    private async Task WatchAsync(IDevice device, Task probe, CancellationToken stopping)
+    private async Task WatchAsync(Probed device, Task probe, CancellationToken stopping)
     {
-        string name = device.Description.Device;
         try
         {
             while (true)
             {
-                await AwaitAsync(name, probe, stopping);
+                await AwaitAsync(device.Name, probe, stopping);
                 await Task.Delay(s_period, clock, stopping);
                 probe = device.ProbeAsync(CancellationToken.None);
             }
@@ -86,8 +99,8 @@ internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider
         _faults[device] = fault;
     }
 
-    private string? Fault(IDevice device) =>
-        _faults.TryGetValue(device.Description.Device, out string? fault)
+    private string? Fault(Probed device) =>
+        _faults.TryGetValue(device.Name, out string? fault)
             ? fault
-            : $"The device {device.Description.Device} has not passed a probe yet.";
+            : $"The device {device.Name} has not passed a probe yet.";
 }

@@ -193,6 +193,9 @@ public static class SiloHost
             builder.Services.AddSingleton(provider => DeviceLane.Of(
                 provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
                 provider.GetRequiredService<TimeProvider>()));
+            builder.Services.AddSingleton<DeviceWatch>();
+            builder.Services.AddHostedService(services => services.GetRequiredService<DeviceWatch>());
+            builder.Services.AddHealthChecks().AddCheck<DeviceWatch>("device");
         }
 
         if (settings.Roles.HasFlag(SiloRoles.Training))
@@ -209,9 +212,6 @@ public static class SiloHost
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);
-            builder.Services.AddSingleton<DeviceWatch>();
-            builder.Services.AddHostedService(services => services.GetRequiredService<DeviceWatch>());
-            builder.Services.AddHealthChecks().AddCheck<DeviceWatch>("device");
         }
 
         bool isTraced = builder.Configuration.ExportsTelemetry();

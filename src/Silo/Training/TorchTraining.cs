@@ -24,6 +24,13 @@ public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) :
     public string Device => options.Name;
 
     /// <inheritdoc/>
+    public async Task ProbeAsync(CancellationToken cancellation)
+    {
+        using DeviceLoan loan = await lane.AcquireAsync("a probe", cancellation);
+        await loan.RunAsync("A probe", options.WorkTimeout, DeviceProbe.Run);
+    }
+
+    /// <inheritdoc/>
     public Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation) =>
         Task.Run<IStageWork>(() => Open(plan), cancellation);
 

@@ -37,7 +37,7 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     /// <summary>Records a holder's reports. A later report about a part replaces an earlier one.</summary>
     /// <param name="holder">The holder.</param>
     /// <param name="reports">The reports; reports about another step or an unknown part are ignored.</param>
-    public void Hear(TrainerId holder, IEnumerable<PartReport> reports)
+    public void Record(TrainerId holder, IEnumerable<PartReport> reports)
     {
         foreach (PartReport report in reports.Where(one =>
             one.Step == step && one.Number >= 0 && one.Number < parts && one.Part.Length >= 0))
@@ -57,7 +57,7 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     /// </summary>
     /// <param name="holder">The holder.</param>
     /// <param name="canStore">Whether the holder's last attempt to store a part has succeeded, or was not made.</param>
-    public void HearStore(TrainerId holder, bool canStore)
+    public void RecordStore(TrainerId holder, bool canStore)
     {
         if (canStore)
         {

@@ -28,7 +28,7 @@ public sealed class ShardTrial(ShardDispute dispute)
     public TrialRequest Request { get; } = new(dispute.World, dispute.Step, dispute.Claim.Shard);
 
     /// <summary>Records a member's result for the shard. Only the member's first result counts.</summary>
-    public void Hear(TrainerId id, TrialClaim trial)
+    public void Record(TrainerId id, TrialClaim trial)
     {
         if (trial.Request == Request)
         {
@@ -41,7 +41,7 @@ public sealed class ShardTrial(ShardDispute dispute)
     /// </summary>
     /// <param name="id">The member.</param>
     /// <param name="position">Number of steps that the member's weights include.</param>
-    public void HearPosition(TrainerId id, long position)
+    public void RecordPosition(TrainerId id, long position)
     {
         if (position > dispute.Step)
         {

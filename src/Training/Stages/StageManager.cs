@@ -97,17 +97,17 @@ public sealed class StageManager(
     /// <param name="state">The part of the report about the trainer's state.</param>
     /// <param name="now">The time, on the manager's clock.</param>
     /// <returns>The answer, and the trainer's tasks for the pending checkpoint.</returns>
-    public (ManagerAnswer Answer, IReadOnlyList<PartTask> Tasks) Hear(
+    public (ManagerAnswer Answer, IReadOnlyList<PartTask> Tasks) Receive(
         TrainerReport report, StateReport state, TimeSpan now)
     {
-        ManagerAnswer answer = _worlds.Hear(report, now);
+        ManagerAnswer answer = _worlds.Receive(report, now);
         if (World?.Has(report.Id) != true || report.World != World.Number)
         {
             return (answer, []);
         }
 
-        HearState(report, state, now);
-        HearTrial(report);
+        RecordState(report, state, now);
+        RecordTrial(report);
         if (state.Failure is { } failure)
         {
             _failures[report.Id] = (failure, report.Position);
@@ -170,10 +170,10 @@ public sealed class StageManager(
         _worlds.Stored(change.World, now);
     }
 
-    private void HearState(TrainerReport report, StateReport state, TimeSpan now)
+    private void RecordState(TrainerReport report, StateReport state, TimeSpan now)
     {
         int returned = Record.Returned;
-        _audit.Hear(report.Id, report.Position, state.Since, [.. state.Digests.Where(one => one.World > returned)]);
+        _audit.Record(report.Id, report.Position, state.Since, [.. state.Digests.Where(one => one.World > returned)]);
         HeldCheckpoint? holds = state.Holds is { } held && held.World > returned ? held : null;
         _holders[report.Id] = (holds, report.Position, now);
 
@@ -184,11 +184,11 @@ public sealed class StageManager(
             _pending = oldest is null ? null : new PendingCheckpoint(oldest.Step, oldest.IsPlanned, vectors, parts);
         }
 
-        _pending?.Hear(report.Id, state.Parts);
-        _pending?.HearStore(report.Id, state.StoreFault is null);
+        _pending?.Record(report.Id, state.Parts);
+        _pending?.RecordStore(report.Id, state.StoreFault is null);
     }
 
-    private void HearTrial(TrainerReport report)
+    private void RecordTrial(TrainerReport report)
     {
         if (report.Dispute is { } dispute && dispute.World == World!.Number)
         {
@@ -197,12 +197,12 @@ public sealed class StageManager(
 
         if (report.HasState)
         {
-            _trial?.HearPosition(report.Id, report.Position);
+            _trial?.RecordPosition(report.Id, report.Position);
         }
 
         if (report.Trial is { } claim)
         {
-            _trial?.Hear(report.Id, claim);
+            _trial?.Record(report.Id, claim);
         }
 
         // All shards of the first step after the return were verified, and all members got the same results.

@@ -30,7 +30,7 @@ public sealed class StateAudit
     /// <param name="position">Number of steps that the trainer's weights include.</param>
     /// <param name="since">Number of steps that the state included when the trainer loaded it.</param>
     /// <param name="digests">The digests, without those from worlds before the last return to a checkpoint.</param>
-    public void Hear(TrainerId id, long position, long since, ImmutableArray<StateDigest> digests) =>
+    public void Record(TrainerId id, long position, long since, ImmutableArray<StateDigest> digests) =>
         _known[id] = new Known(position, since, digests);
 
     /// <summary>Forgets the digests of all other trainers.</summary>

@@ -51,7 +51,7 @@ public sealed partial class Replica<T>
         Advance();
     }
 
-    private void HearOf(TrialRequest trial)
+    private void BeginTrial(TrialRequest trial)
     {
         if (trial.World == _world?.Number && trial != _asked && IsMember && HasState && !IsFrozen
             && trial.Step == Position)

@@ -73,7 +73,7 @@ public sealed partial class Replica<T>(
     private bool IsFrozen => _promised > (_world?.Number ?? 0);
 
     /// <summary>Processes the manager's answer to a heartbeat.</summary>
-    public void Hear(ManagerAnswer answer)
+    public void TakeAnswer(ManagerAnswer answer)
     {
         if (answer.World is { } world && world.Number > (_world?.Number ?? 0)
             && (!world.Has(id) || world.Number >= _promised))
@@ -103,7 +103,7 @@ public sealed partial class Replica<T>(
 
         if (answer.Trial is { } trial)
         {
-            HearOf(trial);
+            BeginTrial(trial);
         }
     }
 

@@ -64,7 +64,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     /// <summary>Processes a trainer's report.</summary>
     /// <param name="report">The report.</param>
     /// <param name="now">The time, on the manager's clock.</param>
-    public ManagerAnswer Hear(TrainerReport report, TimeSpan now)
+    public ManagerAnswer Receive(TrainerReport report, TimeSpan now)
     {
         if (!_trainers.TryGetValue(report.Id, out Trainer? trainer))
         {
@@ -87,7 +87,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return new ManagerAnswer(); // The report was sent before the process was replaced.
         }
 
-        (trainer.Report, trainer.HeardAt) = (report, now);
+        (trainer.Report, trainer.ReportedAt) = (report, now);
         IsStale |= report.World > (World?.Number ?? 0);
         NoteLinks(report, now);
         if (IsMember(report.Id) && report.HasState && report.Position > _progress.Position)
@@ -331,10 +331,10 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
 
     private bool IsCandidate(Trainer trainer) =>
         !trainer.IsGone && !trainer.Report.IsLeaving && !IsMember(trainer.Report.Id)
-        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt)
+        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.ReportedAt)
         && !trainer.Report.Unreachable.Any(IsMember);
 
-    // Whether no member that has the weights is left.
+    // Whether the next world must start from a checkpoint, because no living member has the weights.
     private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>
         IsLost(id, now) || Find(id) is { Report: { HasState: false } report } && report.World >= World!.Number);
 
@@ -355,7 +355,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
                 || now - _started > options.LostAfter;
         }
 
-        TimeSpan silent = now - trainer.HeardAt;
+        TimeSpan silent = now - trainer.ReportedAt;
         bool isDoubted = _broken.Keys.Any(link => link.One == id || link.Other == id);
         return trainer.IsGone || silent > (isDoubted ? options.DoubtedLostAfter : options.LostAfter);
     }
@@ -364,7 +364,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     {
         foreach ((TrainerId id, Trainer trainer) in _trainers.ToArray())
         {
-            if (!IsMember(id) && (trainer.IsGone || now - trainer.HeardAt > options.LostAfter))
+            if (!IsMember(id) && (trainer.IsGone || now - trainer.ReportedAt > options.LostAfter))
             {
                 _trainers.Remove(id);
             }
@@ -385,7 +385,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     {
         public TrainerReport Report { get; set; } = null!;
 
-        public TimeSpan HeardAt { get; set; }
+        public TimeSpan ReportedAt { get; set; }
 
         public bool IsGone { get; set; }
     }

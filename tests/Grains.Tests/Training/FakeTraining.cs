@@ -48,6 +48,8 @@ internal sealed class FakeTraining : ITrainingWork
     /// <summary>The largest number of shards that were computed at the same time.</summary>
     public int LargestGroup { get; private set; }
 
+    public Task ProbeAsync(CancellationToken cancellation) => Task.CompletedTask;
+
     public Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation)
     {
         Opened++;

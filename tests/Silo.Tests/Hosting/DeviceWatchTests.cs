@@ -7,6 +7,7 @@ using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Telemetry;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;
+using Atelier.Silo.Training;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Logging;
 using Xunit;
@@ -26,7 +27,7 @@ public sealed class DeviceWatchTests
         var (first, device) = (new TaskCompletionSource(), DeviceProxy.Make());
         device.Probe = () => first.Task.WaitAsync(Timeout.InfiniteTimeSpan);
         using var watch = new DeviceWatch(
-            [device.Host], new HurriedClock(), new LoggerFactory([log]).CreateLogger<DeviceWatch>());
+            [device.Host], [], new HurriedClock(), new LoggerFactory([log]).CreateLogger<DeviceWatch>());
         await watch.StartAsync(Cancellation);
         HealthCheckResult unknown = await watch.CheckHealthAsync(s_context, Cancellation);
         Assert.Equal(HealthStatus.Unhealthy, unknown.Status);
@@ -48,13 +49,42 @@ public sealed class DeviceWatchTests
         Assert.Equal(2, log.Of(608).Length);
     }
 
+    // A silo that only trains has no device that draws. A device that does both is probed once.
+    [Fact]
+    public async Task ADeviceThatTrains_IsProbedToo()
+    {
+        var lane = new TorchDeviceOptions { Name = "gpu7" };
+        using DeviceLane own = DeviceLane.Of(lane, TimeProvider.System);
+        var log = new LogKeeper();
+        using var watch = new DeviceWatch(
+            [], [new TorchTraining(own, lane)], new HurriedClock(),
+            new LoggerFactory([log]).CreateLogger<DeviceWatch>());
+        Assert.Contains(
+            "gpu7 has not passed a probe yet", (await watch.CheckHealthAsync(s_context, Cancellation)).Description);
+        await watch.StartAsync(Cancellation);
+        await BecomesAsync(watch, HealthStatus.Healthy);
+        own.Dispose();
+        await BecomesAsync(watch, HealthStatus.Unhealthy);
+        await watch.StopAsync(Cancellation);
+
+        DeviceProxy drawing = DeviceProxy.Make();
+        drawing.Probe = () => throw new InvalidOperationException("the answer is wrong");
+        using var both = new DeviceWatch(
+            [drawing.Host], [new TorchTraining(own, lane)], new HurriedClock(),
+            new LoggerFactory([log]).CreateLogger<DeviceWatch>());
+        await both.StartAsync(Cancellation);
+        await drawing.ProbesAsync(3);
+        Assert.Contains("the answer is wrong", (await both.CheckHealthAsync(s_context, Cancellation)).Description);
+        await both.StopAsync(Cancellation);
+    }
+
     // A device that evaluates for minutes does not answer probes meanwhile.
     [Fact]
     public async Task ADeviceThatIsBusy_StaysReady()
     {
         var (log, time, device) = (new LogKeeper(), new FakeTime(), DeviceProxy.Make());
         using var watch = new DeviceWatch(
-            [device.Host], time, new LoggerFactory([log]).CreateLogger<DeviceWatch>());
+            [device.Host], [], time, new LoggerFactory([log]).CreateLogger<DeviceWatch>());
         await watch.StartAsync(Cancellation);
         await BecomesAsync(watch, HealthStatus.Healthy);
         device.Probe = () => throw new DeviceBusyException("32 callers wait");

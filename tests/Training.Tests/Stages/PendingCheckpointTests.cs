@@ -36,16 +36,16 @@ public sealed class PendingCheckpointTests
     {
         PendingCheckpoint pending = New();
         TrainerId[] holders = [s_a, s_b, s_c];
-        pending.HearStore(s_b, canStore: false);
+        pending.RecordStore(s_b, canStore: false);
         PartTask[] tasks = [.. holders.SelectMany(holder => pending.TasksOf(holder, holders))];
         Assert.Equal(Enumerable.Range(0, Parts), tasks.Where(task => task.Writes).Select(task => task.Part).Order());
         Assert.Equal(Enumerable.Range(0, Parts), tasks.Where(task => !task.Writes).Select(task => task.Part).Order());
         Assert.DoesNotContain(pending.TasksOf(s_b, holders), task => task.Writes);
 
-        pending.HearStore(s_b, canStore: true);
+        pending.RecordStore(s_b, canStore: true);
         Assert.Contains(pending.TasksOf(s_b, holders), task => task.Writes);
 
-        Array.ForEach(holders, holder => pending.HearStore(holder, canStore: false));
+        Array.ForEach(holders, holder => pending.RecordStore(holder, canStore: false));
         Assert.All(holders, holder => Assert.Contains(pending.TasksOf(holder, holders), task => task.Writes));
     }
 
@@ -57,14 +57,14 @@ public sealed class PendingCheckpointTests
         for (int part = 0; part < Parts; part++)
         {
             Assert.Null(pending.Commit(7, holders));
-            pending.Hear(s_a, [Report(part, isStored: true)]);
+            pending.Record(s_a, [Report(part, isStored: true)]);
         }
 
         Assert.Null(pending.Commit(7, holders)); // No witness has confirmed any part yet.
         for (int part = 0; part < Parts; part++)
         {
             Assert.Null(pending.Commit(7, holders));
-            pending.Hear(s_b, [Report(part, isStored: false)]);
+            pending.Record(s_b, [Report(part, isStored: false)]);
         }
 
         CheckpointManifest manifest = pending.Commit(7, holders)!;
@@ -79,7 +79,7 @@ public sealed class PendingCheckpointTests
         PendingCheckpoint pending = New();
         foreach (TrainerId holder in new[] { s_a, s_b })
         {
-            pending.Hear(holder, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: false)));
+            pending.Record(holder, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: false)));
         }
 
         Assert.Null(pending.Commit(1, [s_a, s_b]));
@@ -89,7 +89,7 @@ public sealed class PendingCheckpointTests
     public void OnlyHolder_IsBelieved_AndNobodyElse()
     {
         PendingCheckpoint pending = New();
-        pending.Hear(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        pending.Record(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
         Assert.Null(pending.Commit(1, []));
         Assert.NotNull(pending.Commit(1, [s_a]));
         Assert.DoesNotContain(pending.TasksOf(s_a, [s_a]), task => !task.Writes);
@@ -99,16 +99,16 @@ public sealed class PendingCheckpointTests
     public void DifferentDigests_CommitNothing_AndAreNamed()
     {
         PendingCheckpoint pending = New();
-        pending.Hear(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
-        pending.Hear(s_b, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        pending.Record(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        pending.Record(s_b, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
         Assert.Null(pending.Disagreement([s_a, s_b, s_c]));
-        pending.Hear(s_c, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: false)]);
+        pending.Record(s_c, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: false)]);
         Assert.Equal((3, s_a, s_c), pending.Disagreement([s_a, s_b, s_c]));
         Assert.Null(pending.Commit(1, [s_a, s_b, s_c]));
 
         // What a removed holder has reported neither hinders nor counts.
         Assert.NotNull(pending.Commit(1, [s_a, s_b]));
-        pending.Hear(s_b, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: true)]);
+        pending.Record(s_b, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: true)]);
         Assert.Null(pending.Commit(1, [s_a, s_b]));
         Assert.Equal("other", pending.Commit(1, [s_b])!.Parts[3].Digest);
     }
@@ -117,7 +117,7 @@ public sealed class PendingCheckpointTests
     public void ReportsOfOtherSteps_AndOtherParts_AreIgnored()
     {
         PendingCheckpoint pending = New();
-        pending.Hear(
+        pending.Record(
             s_a, [Report(0, true) with { Step = 10 }, Report(Parts, true), Report(0, true) with { Number = -1 }]);
         Assert.Equal(Parts, pending.TasksOf(s_a, [s_a]).Count);
     }
@@ -150,7 +150,7 @@ public sealed class PendingCheckpointTests
 
                     if (random.Next(3) > 0)
                     {
-                        pending.Hear(holder, own.Values); // Otherwise the heartbeat is lost.
+                        pending.Record(holder, own.Values); // Otherwise the heartbeat is lost.
                     }
                 }
 

@@ -64,10 +64,10 @@ public sealed class ShardTrialTests
     public void AMinorityThatDisputesWhatOthersHaveApplied_IsWrong_AndAllReturn()
     {
         Case one = new Case(Trial(1, 2), s_three).With(s_b, 2);
-        one.Trial.HearPosition(s_a, 31);
-        one.Trial.HearPosition(s_c, 30);
+        one.Trial.RecordPosition(s_a, 31);
+        one.Trial.RecordPosition(s_c, 30);
         Assert.Null(one.Judge());
-        one.Trial.HearPosition(s_c, 31);
+        one.Trial.RecordPosition(s_c, 31);
 
         TrialVerdict verdict = one.Judge()!;
 
@@ -80,7 +80,7 @@ public sealed class ShardTrialTests
     public void OfTwo_OneOfWhichHasAppliedTheStep_NobodyIsNamed_AndBothReturn()
     {
         Case one = new Case(Trial(1, 2), s_two).With(s_b, 2);
-        one.Trial.HearPosition(s_a, 31);
+        one.Trial.RecordPosition(s_a, 31);
         TrialVerdict verdict = one.Judge()!;
         Assert.Empty(verdict.Wrong);
         Assert.True(verdict.MustReturn);
@@ -99,11 +99,11 @@ public sealed class ShardTrialTests
     public void AnswersOfAnotherTrial_AndSecondAnswers_DoNotCount()
     {
         ShardTrial trial = Trial(1, 2);
-        trial.Hear(s_a, new TrialClaim(trial.Request with { Step = 29 }, Claim(9)));
-        trial.Hear(s_b, new TrialClaim(trial.Request, Claim(1)));
+        trial.Record(s_a, new TrialClaim(trial.Request with { Step = 29 }, Claim(9)));
+        trial.Record(s_b, new TrialClaim(trial.Request, Claim(1)));
         Assert.Null(trial.Judge(s_two));
-        trial.Hear(s_a, new TrialClaim(trial.Request, Claim(1)));
-        trial.Hear(s_a, new TrialClaim(trial.Request, Claim(2)));
+        trial.Record(s_a, new TrialClaim(trial.Request, Claim(1)));
+        trial.Record(s_a, new TrialClaim(trial.Request, Claim(2)));
         Named(s_b, trial.Judge(s_two));
     }
 
@@ -122,7 +122,7 @@ public sealed class ShardTrialTests
     {
         public Case With(TrainerId id, double value)
         {
-            Trial.Hear(id, new TrialClaim(Trial.Request, Claim(value)));
+            Trial.Record(id, new TrialClaim(Trial.Request, Claim(value)));
             return this;
         }
 

@@ -20,11 +20,11 @@ public sealed class StageManagerTests
     public void Checkpoint_IsCommitted_OnceAllMembersHaveTheSameState()
     {
         StageManager manager = New(s_a, s_b, s_c);
-        Hear(manager, s_a, 20, Held(20, "x"));
-        Hear(manager, s_b, 20, Held(20, "x"));
-        Hear(manager, s_c, 19, new StateReport());
+        Report(manager, s_a, 20, Held(20, "x"));
+        Report(manager, s_b, 20, Held(20, "x"));
+        Report(manager, s_c, 19, new StateReport());
         Assert.Null(manager.Tick(Now));
-        Hear(manager, s_c, 20, new StateReport { Digests = [new StateDigest(3, 20, "x")] });
+        Report(manager, s_c, 20, new StateReport { Digests = [new StateDigest(3, 20, "x")] });
         StageChange change = manager.Tick(Now)!;
         Assert.Equal((20, 20), (change.World.SafeStep, change.Checkpoint!.Step));
         Assert.True(change.Checkpoint.IsPlanned);
@@ -36,9 +36,9 @@ public sealed class StageManagerTests
     public void ADifferentState_EndsTheWorld_AndPutsTheMinorityOut()
     {
         StageManager manager = New(s_a, s_b, s_c);
-        Hear(manager, s_a, 21, Held(20, "x"));
-        Hear(manager, s_b, 21, Held(20, "x"));
-        Hear(manager, s_c, 21, Held(20, "y"));
+        Report(manager, s_a, 21, Held(20, "x"));
+        Report(manager, s_b, 21, Held(20, "x"));
+        Report(manager, s_c, 21, Held(20, "y"));
         StageChange change = manager.Tick(Now)!;
         Assert.Empty(change.World.World!.Members);
         Assert.Equal((4, 4, 10L), (change.World.World.Number, change.World.Returned, change.World.World.FirstStep));
@@ -48,17 +48,17 @@ public sealed class StageManagerTests
         manager.Stored(change, Now);
 
         // Copies from before the return do not count anymore, and the trainer that was wrong is not asked to restore.
-        ManagerAnswer answer = Hear(manager, s_a, 21, Held(20, "x"), world: 3);
+        ManagerAnswer answer = Report(manager, s_a, 21, Held(20, "x"), world: 3);
         Assert.Equal((10L, 4), (answer.Restore, answer.World?.Number));
-        Assert.Null(Hear(manager, s_c, 21, Held(20, "y"), world: 3).Restore);
+        Assert.Null(Report(manager, s_c, 21, Held(20, "y"), world: 3).Restore);
         World next = Restart(manager, s_a, s_b);
         Assert.Equal([s_a, s_b], next.Members.Select(member => member.Id));
         Assert.Equal((5, 10L, false), (next.Number, next.FirstStep, next.VerifiesAll));
-        Hear(manager, s_a, 20, Held(20, "x"), world: 5);
-        Hear(manager, s_b, 20, Held(20, "x"), world: 5);
+        Report(manager, s_a, 20, Held(20, "x"), world: 5);
+        Report(manager, s_b, 20, Held(20, "x"), world: 5);
         Assert.Null(manager.Tick(Now));
-        Hear(manager, s_a, 20, Held(20, "x", 5), world: 5);
-        Hear(manager, s_b, 20, Held(20, "x", 5), world: 5);
+        Report(manager, s_a, 20, Held(20, "x", 5), world: 5);
+        Report(manager, s_b, 20, Held(20, "x", 5), world: 5);
         Assert.Equal(20, manager.Tick(Now)!.Checkpoint!.Step);
     }
 
@@ -66,16 +66,16 @@ public sealed class StageManagerTests
     public void WithoutAMajority_TheNextWorldVerifiesItsFirstStep_AndThenTheStagePauses()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_a, 21, Held(20, "x"));
-        Hear(manager, s_b, 21, Held(20, "y"));
+        Report(manager, s_a, 21, Held(20, "x"));
+        Report(manager, s_b, 21, Held(20, "y"));
         StageChange change = manager.Tick(Now)!;
         Assert.True(change.World.IsDoubted);
         manager.Stored(change, Now);
         World next = Restart(manager, s_a, s_b);
         Assert.True(next.VerifiesAll);
-        Hear(manager, s_a, 10, new StateReport(), next.Number);
+        Report(manager, s_a, 10, new StateReport(), next.Number);
         Assert.Null(manager.Tick(Now));
-        Hear(manager, s_a, 11, new StateReport(), next.Number);
+        Report(manager, s_a, 11, new StateReport(), next.Number);
         StageChange pause = manager.Tick(Now)!;
         Assert.True(pause.Pauses);
         Assert.False(pause.World.IsDoubted);
@@ -86,8 +86,8 @@ public sealed class StageManagerTests
     public void InDoubt_TheOneThatDoesNotReproduceTheStep_IsPutOut()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_a, 21, Held(20, "x"));
-        Hear(manager, s_b, 21, Held(20, "y"));
+        Report(manager, s_a, 21, Held(20, "x"));
+        Report(manager, s_b, 21, Held(20, "y"));
         manager.Stored(manager.Tick(Now)!, Now);
         World next = Restart(manager, s_a, s_b);
         var dispute = new ShardDispute(next.Number, 10, s_a, Claim(1), s_b, Claim(2));
@@ -104,8 +104,8 @@ public sealed class StageManagerTests
 
         // The removed trainer stays excluded.
         _now += 60;
-        Assert.Null(Hear(manager, s_b, 10, new StateReport(), again.World.World.Number).Restore);
-        Assert.Equal(10, Hear(manager, s_a, 10, new StateReport(), again.World.World.Number).Restore);
+        Assert.Null(Report(manager, s_b, 10, new StateReport(), again.World.World.Number).Restore);
+        Assert.Equal(10, Report(manager, s_a, 10, new StateReport(), again.World.World.Number).Restore);
     }
 
     [Fact]
@@ -128,10 +128,10 @@ public sealed class StageManagerTests
     public void TheStageFails_OnceAllLivingMembersSaySo()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_a, 12, new StateReport { Failure = "it diverged" });
-        Hear(manager, s_b, 12, new StateReport());
+        Report(manager, s_a, 12, new StateReport { Failure = "it diverged" });
+        Report(manager, s_b, 12, new StateReport());
         Assert.Null(manager.Tick(Now));
-        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        Report(manager, s_b, 12, new StateReport { Failure = "it diverged" });
         StageChange change = manager.Tick(Now)!;
         Assert.Equal((true, "it diverged"), (change.Fails, change.Reason));
         Assert.Equal(3, change.World.World!.Number);
@@ -141,27 +141,27 @@ public sealed class StageManagerTests
     public void AMemberThatAloneFails_IsPutOut_AndAllReturn()
     {
         StageManager manager = New(s_a, s_b, s_c);
-        Hear(manager, s_a, 12, new StateReport());
-        Hear(manager, s_c, 12, new StateReport());
-        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        Report(manager, s_a, 12, new StateReport());
+        Report(manager, s_c, 12, new StateReport());
+        Report(manager, s_b, 12, new StateReport { Failure = "it diverged" });
         Assert.Null(manager.Tick(Now)); // The others may fail in the same step.
-        Hear(manager, s_a, 13, new StateReport());
+        Report(manager, s_a, 13, new StateReport());
         StageChange change = manager.Tick(Now)!;
         Assert.Empty(change.World.World!.Members);
         Assert.False(change.World.IsDoubted);
         Assert.False(change.Fails);
         Assert.Contains("b#1 cannot continue, but other members have applied step 12: it diverged", change.Reason);
         manager.Stored(change, Now);
-        Assert.Null(Hear(manager, s_b, 12, new StateReport(), change.World.World.Number).Restore);
-        Assert.Equal(10, Hear(manager, s_a, 13, new StateReport(), change.World.World.Number).Restore);
+        Assert.Null(Report(manager, s_b, 12, new StateReport(), change.World.World.Number).Restore);
+        Assert.Equal(10, Report(manager, s_a, 13, new StateReport(), change.World.World.Number).Restore);
     }
 
     [Fact]
     public void OfTwoThatDoNotAgreeOnAFailure_BothReturn_InDoubt()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_a, 13, new StateReport());
-        Hear(manager, s_b, 12, new StateReport { Failure = "it diverged" });
+        Report(manager, s_a, 13, new StateReport());
+        Report(manager, s_b, 12, new StateReport { Failure = "it diverged" });
         StageChange change = manager.Tick(Now)!;
         Assert.Empty(change.World.World!.Members);
         Assert.True(change.World.IsDoubted);
@@ -171,8 +171,8 @@ public sealed class StageManagerTests
     public void TheOldestCheckpoint_IsCommittedFirst()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_b, 30, Held(30, "y", tasks: false) with { Parts = [] });
-        Hear(manager, s_a, 29, Held(20, "x"));
+        Report(manager, s_b, 30, Held(30, "y", tasks: false) with { Parts = [] });
+        Report(manager, s_a, 29, Held(20, "x"));
         Assert.Equal(20, manager.Tick(Now)!.Checkpoint!.Step);
     }
 
@@ -181,19 +181,19 @@ public sealed class StageManagerTests
     public void ACheckpointThatTheOthersDoNotHave_IsNotCommitted_AndItsHolderIsPutOut()
     {
         StageManager manager = New(s_a, s_b, s_c);
-        Hear(manager, s_a, 15, Held(15, "x"));
+        Report(manager, s_a, 15, Held(15, "x"));
         var without = new StateReport { Since = 10 };
-        Hear(manager, s_b, 15, without);
-        Hear(manager, s_c, 15, without);
+        Report(manager, s_b, 15, without);
+        Report(manager, s_c, 15, without);
         Assert.Null(manager.Tick(Now)); // They may report it next.
-        Hear(manager, s_b, 16, without);
+        Report(manager, s_b, 16, without);
         Assert.Null(manager.Tick(Now)); // One against one: the third decides.
-        Hear(manager, s_c, 16, without);
+        Report(manager, s_c, 16, without);
         StageChange change = manager.Tick(Now)!;
         Assert.Empty(change.World.World!.Members);
         Assert.Null(change.Checkpoint);
         manager.Stored(change, Now);
-        Assert.Equal(10, Hear(manager, s_b, 16, new StateReport(), change.World.World.Number).Restore);
+        Assert.Equal(10, Report(manager, s_b, 16, new StateReport(), change.World.World.Number).Restore);
     }
 
     // A member that joined after the checkpoint has no copy of it.
@@ -201,9 +201,9 @@ public sealed class StageManagerTests
     public void ACheckpoint_NeedsOnlyThoseThatHaveAppliedItsStep()
     {
         StageManager manager = New(s_a, s_b, s_c);
-        Hear(manager, s_a, 15, Held(12, "x", world: 2));
-        Hear(manager, s_b, 15, Held(12, "x", world: 2));
-        Hear(manager, s_c, 15, new StateReport { Since = 12 });
+        Report(manager, s_a, 15, Held(12, "x", world: 2));
+        Report(manager, s_b, 15, Held(12, "x", world: 2));
+        Report(manager, s_c, 15, new StateReport { Since = 12 });
         Assert.Equal(12, manager.Tick(Now)!.Checkpoint!.Step);
     }
 
@@ -211,8 +211,8 @@ public sealed class StageManagerTests
     public void PartsThatDiffer_EndTheWorld_EvenIfTheStatesAreEqual()
     {
         StageManager manager = New(s_a, s_b);
-        Hear(manager, s_a, 20, Held(20, "x"));
-        Hear(manager, s_b, 20, Held(20, "x") with { Parts = [Part(20, 0, "z", true), Part(20, 1, "z", true)] });
+        Report(manager, s_a, 20, Held(20, "x"));
+        Report(manager, s_b, 20, Held(20, "x") with { Parts = [Part(20, 0, "z", true), Part(20, 1, "z", true)] });
         Assert.Empty(manager.Tick(Now)!.World.World!.Members);
     }
 
@@ -231,13 +231,13 @@ public sealed class StageManagerTests
     private void Dispute(StageManager manager, TrainerId id, ShardDispute dispute, double again)
     {
         TrainerReport report = TestWorlds.Report(id, dispute.World, position: 10) with { Dispute = dispute };
-        (ManagerAnswer answer, _) = manager.Hear(report, new StateReport(), Now);
+        (ManagerAnswer answer, _) = manager.Receive(report, new StateReport(), Now);
         Assert.Equal(new TrialRequest(dispute.World, 10, 1), answer.Trial);
-        manager.Hear(report with { Trial = new TrialClaim(answer.Trial!, Claim(again)) }, new StateReport(), Now);
+        manager.Receive(report with { Trial = new TrialClaim(answer.Trial!, Claim(again)) }, new StateReport(), Now);
     }
 
     private void Promise(StageManager manager, TrainerId id, int world) =>
-        manager.Hear(TestWorlds.Report(id, world, world + 1, 10), new StateReport(), Now);
+        manager.Receive(TestWorlds.Report(id, world, world + 1, 10), new StateReport(), Now);
 
     private World Restart(StageManager manager, params TrainerId[] trainers)
     {
@@ -246,7 +246,7 @@ public sealed class StageManagerTests
             _now += later;
             foreach (TrainerId id in trainers)
             {
-                Hear(manager, id, 10, new StateReport(), world: 4);
+                Report(manager, id, 10, new StateReport(), world: 4);
             }
 
             if (manager.Tick(Now) is { } change)
@@ -265,6 +265,6 @@ public sealed class StageManagerTests
             TimeSpan.Zero);
     }
 
-    private ManagerAnswer Hear(StageManager manager, TrainerId id, long position, StateReport state, int world = 3) =>
-        manager.Hear(TestWorlds.Report(id, world, position: position), state, Now).Answer;
+    private ManagerAnswer Report(StageManager manager, TrainerId id, long position, StateReport state, int world = 3) =>
+        manager.Receive(TestWorlds.Report(id, world, position: position), state, Now).Answer;
 }

@@ -15,11 +15,11 @@ public sealed class StateAuditTests
     [Fact]
     public void EqualStates_AreAgreed_OnceAllHaveReported()
     {
-        Hear(s_a, 51, (50, "x"));
+        Record(s_a, 51, (50, "x"));
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
-        Hear(s_b, 51, (50, null));
+        Record(s_b, 51, (50, null));
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
-        Hear(s_b, 51, (50, "x"));
+        Record(s_b, 51, (50, "x"));
         Assert.True(_audit.IsAgreed(50, [s_a, s_b]));
         Assert.False(_audit.IsAgreed(40, [s_a, s_b]));
         Assert.Null(_audit.Find([s_a, s_b]));
@@ -28,20 +28,20 @@ public sealed class StateAuditTests
     [Fact]
     public void AMemberThatHasNotReachedTheStep_IsWaitedFor()
     {
-        Hear(s_a, 51, (50, "x"));
-        Hear(s_b, 51, (50, "x"));
-        Hear(s_c, 50);
+        Record(s_a, 51, (50, "x"));
+        Record(s_b, 51, (50, "x"));
+        Record(s_c, 50);
         Assert.False(_audit.IsAgreed(50, [s_a, s_b, s_c]));
-        Hear(s_a, 51, (50, "y"));
+        Record(s_a, 51, (50, "y"));
         Assert.Null(_audit.Find([s_a, s_b, s_c]));
     }
 
     [Fact]
     public void AMemberThatJoinedLater_HasNoSay()
     {
-        Hear(s_a, 51, (50, "x"));
-        Hear(s_b, 51, (50, "x"));
-        _audit.Hear(s_c, 51, 50, []);
+        Record(s_a, 51, (50, "x"));
+        Record(s_b, 51, (50, "x"));
+        _audit.Record(s_c, 51, 50, []);
         Assert.True(_audit.IsAgreed(50, [s_a, s_b, s_c]));
         Assert.Null(_audit.FindMissing(50, [s_a, s_b, s_c]));
     }
@@ -50,20 +50,20 @@ public sealed class StateAuditTests
     [Fact]
     public void AMemberThatHasAppliedTheStep_WithoutAuditingIt_Differs()
     {
-        Hear(s_a, 51, (50, "x"));
-        Hear(s_b, 50);
+        Record(s_a, 51, (50, "x"));
+        Record(s_b, 50);
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
         Assert.Null(_audit.FindMissing(50, [s_a, s_b])); // It may still report it.
-        Hear(s_b, 51);
+        Record(s_b, 51);
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
         Assert.Empty(_audit.FindMissing(50, [s_a, s_b])!.Wrong);
-        Hear(s_c, 49);
+        Record(s_c, 49);
         Assert.Null(_audit.FindMissing(50, [s_a, s_b, s_c])); // One against one: the third decides.
-        Hear(s_c, 51);
+        Record(s_c, 51);
         Assert.Equal([s_a], _audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong);
-        Hear(s_c, 51, (50, "x"));
+        Record(s_c, 51, (50, "x"));
         Assert.Equal([s_b], _audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong);
-        _audit.Hear(s_c, 51, 50, []);
+        _audit.Record(s_c, 51, 50, []);
         Assert.Empty(_audit.FindMissing(50, [s_a, s_b, s_c])!.Wrong); // It joined later, and has no say.
     }
 
@@ -72,7 +72,7 @@ public sealed class StateAuditTests
     {
         foreach ((TrainerId id, string digest) in new[] { (s_a, "x"), (s_b, "y"), (s_c, "x"), (s_d, "x") })
         {
-            Hear(id, 60, (50, digest));
+            Record(id, 60, (50, digest));
         }
 
         StateDifference found = _audit.Find([s_a, s_b, s_c, s_d])!;
@@ -84,19 +84,19 @@ public sealed class StateAuditTests
     [Fact]
     public void WithoutAMajority_NobodyIsNamed()
     {
-        Hear(s_a, 60, (50, "x"));
-        Hear(s_b, 60, (50, "y"));
+        Record(s_a, 60, (50, "x"));
+        Record(s_b, 60, (50, "y"));
         Assert.Empty(_audit.Find([s_a, s_b])!.Wrong);
-        Hear(s_c, 60, (50, "x"));
-        Hear(s_d, 60, (50, "y"));
+        Record(s_c, 60, (50, "x"));
+        Record(s_d, 60, (50, "y"));
         Assert.Empty(_audit.Find([s_a, s_b, s_c, s_d])!.Wrong);
     }
 
     [Fact]
     public void TheFirstDifference_Counts()
     {
-        Hear(s_a, 90, (50, "x"), (60, "1"), (70, "2"));
-        Hear(s_b, 90, (50, "x"), (60, "3"), (70, "4"));
+        Record(s_a, 90, (50, "x"), (60, "1"), (70, "2"));
+        Record(s_b, 90, (50, "x"), (60, "3"), (70, "4"));
         Assert.Equal(60, _audit.Find([s_a, s_b])!.Step);
     }
 
@@ -104,13 +104,13 @@ public sealed class StateAuditTests
     [Fact]
     public void TheLastDigestOfAStep_Counts()
     {
-        Hear(s_a, 60, (50, "x"), (50, "y"));
-        Hear(s_b, 60, (50, "y"));
+        Record(s_a, 60, (50, "x"), (50, "y"));
+        Record(s_b, 60, (50, "y"));
         Assert.True(_audit.IsAgreed(50, [s_a, s_b]));
         _audit.Keep(_ => false);
         Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
     }
 
-    private void Hear(TrainerId id, long position, params (long Step, string? Digest)[] digests) =>
-        _audit.Hear(id, position, 0, [.. digests.Select(one => new StateDigest(1, one.Step, one.Digest))]);
+    private void Record(TrainerId id, long position, params (long Step, string? Digest)[] digests) =>
+        _audit.Record(id, position, 0, [.. digests.Select(one => new StateDigest(1, one.Step, one.Digest))]);
 }

@@ -214,7 +214,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         Do(() =>
         {
             (World? world, int promised) = (Replica.World, Replica.Promised);
-            Replica.Hear(answer.Manager);
+            Replica.TakeAnswer(answer.Manager);
             if (Replica.World != world || Replica.Promised != promised)
             {
                 Report();
@@ -360,9 +360,9 @@ internal sealed class SimulatedManager
         $"{(IsAlive ? "alive" : "dead")}, {(_isStoring ? "storing" : "idle")}, asking {_manager.Asking}, "
         + $"because {_manager.Reason(_run.Now)}";
 
-    public SimulatedAnswer Hear(TrainerReport report, StateReport state)
+    public SimulatedAnswer Receive(TrainerReport report, StateReport state)
     {
-        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager.Hear(report, state, _run.Now);
+        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager.Receive(report, state, _run.Now);
         return new SimulatedAnswer(answer, tasks, _manager.Record.SafeStep, _manager.Record.Returned);
     }
 

@@ -18,13 +18,13 @@ public sealed class WorldManagerTests
         WorldManager manager = New(new WorldRecord(null, 40));
         Assert.Equal("the stage begins", manager.Reason(At(0)));
         Assert.Null(manager.Tick(At(0)));
-        ManagerAnswer answer = manager.Hear(Report(s_a) with { HasState = false }, At(0.1));
+        ManagerAnswer answer = manager.Receive(Report(s_a) with { HasState = false }, At(0.1));
         Assert.Equal(40, answer.Restore);
         Assert.Equal(1, answer.Promise);
-        manager.Hear(Report(s_b, position: 40), At(0.2));
+        manager.Receive(Report(s_b, position: 40), At(0.2));
         Assert.Null(manager.Tick(At(0.3))); // Other trainers may be starting.
-        manager.Hear(Report(s_a, position: 40), At(0.4));
-        manager.Hear(Report(s_c, position: 39), At(0.5));
+        manager.Receive(Report(s_a, position: 40), At(0.4));
+        manager.Receive(Report(s_c, position: 39), At(0.5));
         WorldRecord stored = manager.Tick(At(0.3) + _options.GatherTime)!;
         Assert.Equal((1, 40L), (stored.World!.Number, stored.World.FirstStep));
         Assert.Equal([s_a, s_b], stored.World.Members.Select(member => member.Id));
@@ -36,23 +36,23 @@ public sealed class WorldManagerTests
     public void NewWorld_HasAtLeastTheNumberThatWasPromised()
     {
         WorldManager manager = New(Record(3, s_a, s_b));
-        manager.Hear(Report(s_a, world: 3, promised: 7, position: 10), At(0));
-        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
+        manager.Receive(Report(s_a, world: 3, promised: 7, position: 10), At(0));
+        manager.Receive(Report(s_b, world: 3, position: 10), At(0));
         Assert.Null(manager.Tick(At(0)));
         Assert.Equal(7, manager.Forming);
-        Assert.Equal(7, manager.Hear(Report(s_b, world: 3, position: 10), At(0.1)).Promise);
+        Assert.Equal(7, manager.Receive(Report(s_b, world: 3, position: 10), At(0.1)).Promise);
     }
 
     [Fact]
     public void PromiseOfAProcessThatWasReplaced_DoesNotCount()
     {
         WorldManager manager = New(Record(3, s_a, s_b));
-        manager.Hear(Report(s_a, world: 3, promised: 9, position: 10), At(0));
-        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
-        manager.Hear(Report(s_a with { Incarnation = 2 }, world: 0) with { HasState = false }, At(0.1));
+        manager.Receive(Report(s_a, world: 3, promised: 9, position: 10), At(0));
+        manager.Receive(Report(s_b, world: 3, position: 10), At(0));
+        manager.Receive(Report(s_a with { Incarnation = 2 }, world: 0) with { HasState = false }, At(0.1));
         manager.Tick(At(0.1));
         Assert.Equal(4, manager.Forming);
-        Assert.Equal(new ManagerAnswer(), manager.Hear(Report(s_a, world: 3, promised: 9), At(0.2)));
+        Assert.Equal(new ManagerAnswer(), manager.Receive(Report(s_a, world: 3, promised: 9), At(0.2)));
     }
 
     // Otherwise the same world would be formed again and again while the link is dead.
@@ -62,15 +62,15 @@ public sealed class WorldManagerTests
         WorldManager manager = New(Record(3, s_a, s_b));
         for (double second = 0; second < 60; second++)
         {
-            manager.Hear(Report(s_a, world: 3, position: 10 + (long)second), At(second));
-            manager.Hear(Report(s_b, world: 3, position: 10 + (long)second), At(second));
-            manager.Hear(
+            manager.Receive(Report(s_a, world: 3, position: 10 + (long)second), At(second));
+            manager.Receive(Report(s_b, world: 3, position: 10 + (long)second), At(second));
+            manager.Receive(
                 Report(s_c, world: 3, position: 10 + (long)second) with { Unreachable = [s_a] }, At(second + 0.5));
             Assert.Null(manager.Tick(At(second + 0.6)));
             Assert.Null(manager.Reason(At(second + 0.6)));
         }
 
-        manager.Hear(Report(s_c, world: 3, position: 69), At(59.9));
+        manager.Receive(Report(s_c, world: 3, position: 69), At(59.9));
         Assert.Equal("newcomers have caught up", manager.Reason(At(60)));
     }
 
@@ -85,7 +85,7 @@ public sealed class WorldManagerTests
         {
             foreach (TrainerId id in new[] { s_a, s_b })
             {
-                manager.Hear(Report(id, world: 3, position: 10) with { Speed = 0.1 }, At(second));
+                manager.Receive(Report(id, world: 3, position: 10) with { Speed = 0.1 }, At(second));
             }
 
             reason = manager.Reason(At(second));
@@ -101,9 +101,9 @@ public sealed class WorldManagerTests
         foreach (WorldRecord record in new[] { new WorldRecord(null, 0), Record(3, s_a) })
         {
             WorldManager manager = New(record);
-            manager.Hear(Report(s_a, world: record.World?.Number ?? 0), At(0));
+            manager.Receive(Report(s_a, world: record.World?.Number ?? 0), At(0));
             Assert.False(manager.IsStale);
-            manager.Hear(Report(s_b, world: (record.World?.Number ?? 0) + 1), At(0));
+            manager.Receive(Report(s_b, world: (record.World?.Number ?? 0) + 1), At(0));
             Assert.True(manager.IsStale);
         }
     }
@@ -112,9 +112,9 @@ public sealed class WorldManagerTests
     public void Position_IsTheLargestOfTheLastWorldsMembers_AndNobodyElses()
     {
         WorldManager manager = New(Record(3, s_a, s_b));
-        manager.Hear(Report(s_a, world: 3, promised: 4, position: 10), At(0));
-        manager.Hear(Report(s_b, world: 3, promised: 4, position: 11), At(0));
-        manager.Hear(Report(s_c, world: 2, promised: 4, position: 99), At(0)); // World 3 is formed without it.
+        manager.Receive(Report(s_a, world: 3, promised: 4, position: 10), At(0));
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 11), At(0));
+        manager.Receive(Report(s_c, world: 2, promised: 4, position: 99), At(0)); // World 3 is formed without it.
         World world = manager.Tick(At(0))!.World!;
         Assert.Equal(11, world.FirstStep);
         Assert.Equal([s_a, s_b], world.Members.Select(member => member.Id));
@@ -125,12 +125,12 @@ public sealed class WorldManagerTests
     public void NothingIsFormed_BeforeAllLivingMembersHavePromised()
     {
         WorldManager manager = New(Record(3, s_a, s_b));
-        manager.Hear(Report(s_a, world: 3, position: 10) with { IsLeaving = true }, At(0));
-        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
+        manager.Receive(Report(s_a, world: 3, position: 10) with { IsLeaving = true }, At(0));
+        manager.Receive(Report(s_b, world: 3, position: 10), At(0));
         Assert.Null(manager.Tick(At(0)));
-        manager.Hear(Report(s_a, world: 3, promised: 4, position: 10) with { IsLeaving = true }, At(0.1));
+        manager.Receive(Report(s_a, world: 3, promised: 4, position: 10) with { IsLeaving = true }, At(0.1));
         Assert.Null(manager.Tick(At(0.1)));
-        manager.Hear(Report(s_b, world: 3, promised: 4, position: 10), At(0.2));
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 10), At(0.2));
         Assert.Equal([s_b], manager.Tick(At(0.2))!.World!.Members.Select(member => member.Id));
     }
 
@@ -146,7 +146,7 @@ public sealed class WorldManagerTests
         manager.Stored(ended, At(0));
         manager.Stored(Record(5, s_a), At(0));
         manager.PutOut(s_a, "a#1 computes wrong numbers");
-        manager.Hear(Report(s_a, world: 5, promised: 6, position: 10), At(0));
+        manager.Receive(Report(s_a, world: 5, promised: 6, position: 10), At(0));
         WorldRecord again = manager.Tick(At(0))!;
         Assert.Empty(again.World!.Members);
         Assert.False(again.IsDoubted);
@@ -158,23 +158,23 @@ public sealed class WorldManagerTests
     {
         WorldManager manager = New(Record(3, s_a));
         TrainerReport leaving = Report(s_a, world: 3, position: 10) with { IsLeaving = true };
-        manager.Hear(leaving, At(0));
+        manager.Receive(leaving, At(0));
         Assert.Null(manager.Reason(At(0)));
         Assert.Null(manager.Tick(At(0)));
-        manager.Hear(Report(s_b, world: 3) with { HasState = false }, At(1));
-        manager.Hear(Report(s_c, world: 3, position: 10) with { IsLeaving = true }, At(1));
+        manager.Receive(Report(s_b, world: 3) with { HasState = false }, At(1));
+        manager.Receive(Report(s_c, world: 3, position: 10) with { IsLeaving = true }, At(1));
         Assert.Null(manager.Reason(At(1)));
-        manager.Hear(Report(s_b, world: 3, position: 10), At(2));
+        manager.Receive(Report(s_b, world: 3, position: 10), At(2));
         Assert.Equal("a#1 is leaving", manager.Reason(At(2)));
         manager.Tick(At(2));
-        manager.Hear(leaving with { Promised = 4 }, At(2));
-        manager.Hear(Report(s_b, world: 3, promised: 4, position: 10), At(2));
+        manager.Receive(leaving with { Promised = 4 }, At(2));
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 10), At(2));
         WorldRecord both = manager.Tick(At(2))!;
         Assert.Equal([s_a, s_b], both.World!.Members.Select(member => member.Id));
         manager.Stored(both, At(2));
         manager.Tick(At(2));
-        manager.Hear(leaving with { World = 4, Promised = 5 }, At(2));
-        manager.Hear(Report(s_b, world: 4, promised: 5, position: 10), At(2));
+        manager.Receive(leaving with { World = 4, Promised = 5 }, At(2));
+        manager.Receive(Report(s_b, world: 4, promised: 5, position: 10), At(2));
         Assert.Equal([s_b], manager.Tick(At(2))!.World!.Members.Select(member => member.Id));
     }
 
@@ -202,7 +202,7 @@ public sealed class WorldManagerTests
             bool isWhole = !manager.Record.World.Has(s_c);
             foreach (TrainerId id in new[] { s_a, s_b, s_c })
             {
-                manager.Hear(
+                manager.Receive(
                     Report(id, world, Math.Max(world, manager.Forming), position: (long)(10 + now)) with
                     {
                         Unreachable = isWhole ? [] : id == s_c ? [s_a, s_b] : [s_c],

@@ -187,7 +187,7 @@ internal sealed class WorldSimulation
                 return;
             }
 
-            SimulatedAnswer answer = manager.Hear(report, state);
+            SimulatedAnswer answer = manager.Receive(report, state);
             if (Has(Faults.LostCalls) && Random.Next(5) == 0)
             {
                 return;

@@ -185,7 +185,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             foreach (Action action in _events.GetConsumingEnumerable())
             {
                 action();
-                bool wasDisputed = _snapshot.Dispute is not null;
+                (bool wasDisputed, bool hadState) = (_snapshot.Dispute is not null, _snapshot.HasState);
                 _snapshot = new Snapshot(
                     _replica.World?.Number ?? 0, _replica.Promised, _replica.HasState && CanRollBack(),
                     _replica.Position, _replica.IsMember)
@@ -193,7 +193,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
                     Since = _replica.Since, Dispute = _replica.Dispute, Trial = _replica.Trial,
                 };
                 _isLoading = false;
-                if (_snapshot.Dispute is not null && !wasDisputed)
+                if ((_snapshot.Dispute is not null && !wasDisputed) || (_snapshot.HasState && !hadState))
                 {
                     Wake();
                 }

@@ -32,7 +32,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     private WorldRecord _record = record;
     private readonly TimeSpan _started = started;
     private (long Position, TimeSpan At) _progress = (-1, started);
-    private TimeSpan _storedAt = started;
+    private TimeSpan? _grownAt;
     private TimeSpan? _candidatesSince;
     private int _forming;
 
@@ -145,7 +145,8 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
                 BeginBackoff(gone, now);
             }
 
-            (_forming, _candidatesSince, _storedAt) = (0, null, now);
+            _grownAt = stored.World.Members.Length > (World?.Members.Length ?? 0) ? now : _grownAt;
+            (_forming, _candidatesSince) = (0, null);
             _progress = (stored.World.FirstStep, now);
             _broken.Clear();
             _wrong.Clear();
@@ -222,7 +223,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return $"no step was applied for {StallAfter(World).TotalSeconds:f0} s";
         }
 
-        return World.Members.Length < shards && now - _storedAt >= options.GrowPeriod
+        return World.Members.Length < shards && (_grownAt is null || now - _grownAt >= options.GrowPeriod)
             && _trainers.Values.Any(trainer => IsCandidate(trainer) && IsLevel(trainer))
             ? "newcomers have caught up" : null;
     }

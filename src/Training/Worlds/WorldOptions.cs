@@ -18,7 +18,7 @@ public sealed class WorldOptions
     /// </summary>
     public TimeSpan StallAfter { get; set; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>Minimum time between worlds that are formed only to admit newcomers.</summary>
+    /// <summary>Minimum time between worlds that admit newcomers, if nothing else requires a new world.</summary>
     public TimeSpan GrowPeriod { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>

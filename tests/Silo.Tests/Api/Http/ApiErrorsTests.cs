@@ -2,12 +2,22 @@
 // itself.
 using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Http;
+using Microsoft.AspNetCore.Http;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api.Http;
 
 public sealed class ApiErrorsTests
 {
+    [Theory]
+    [InlineData(499, "invalid_request_error")]
+    [InlineData(500, "server_error")]
+    public void AStatusWithoutAMeaningOfItsOwn_BlamesTheClientOrTheServer(int status, string type)
+    {
+        ApiError error = ApiError.Of(status, new DefaultHttpContext().Request);
+        Assert.Equal((status, type), (error.Status, error.Type));
+    }
+
     [Theory]
     [InlineData(GenerationError.WorkerLost, 500, "worker_lost")]
     [InlineData(GenerationError.InvalidRequest, 400, "invalid_request")]

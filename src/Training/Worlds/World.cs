@@ -93,6 +93,8 @@ public sealed record WorldRecord(World? World, long SafeStep)
     /// <param name="isDoubted">Whether it is unknown which member was wrong.</param>
     public WorldRecord Ended(int number, bool isDoubted) => this with
     {
-        World = new World(number, SafeStep, [], []), Returned = number, IsDoubted = isDoubted,
+        World = new World(number, SafeStep, [], []),
+        Returned = number,
+        IsDoubted = isDoubted,
     };
 }

@@ -88,7 +88,7 @@ public sealed class TrainingEngine : IDisposable
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards, nameof(shards));
         }
 
-        return OnLane<IReadOnlyList<GradientSum>>($"{shards.Count} shards of batch {step}, from {shards[0]}", () =>
+        return OnLane<IReadOnlyList<GradientSum>>(Description(step, shards), () =>
         {
             var sums = new GradientSum?[shards.Count];
             try
@@ -114,7 +114,7 @@ public sealed class TrainingEngine : IDisposable
         // With a lane, others may use it in between.
         foreach (int[] some in _lane is null ? [shards] : shards.Chunk(_copies.Length))
         {
-            OnLane($"{some.Length} shards of batch {step}, from {some[0]}", () =>
+            OnLane(Description(step, some), () =>
             {
                 ComputeAtOnce(step, some, (i, sum) =>
                 {
@@ -179,6 +179,9 @@ public sealed class TrainingEngine : IDisposable
             flat.Dispose();
         }
     }
+
+    private static string Description(long step, IReadOnlyList<int> shards) =>
+        $"{(shards.Count == 1 ? "Shard" : "Shards")} {string.Join(", ", shards)} of batch {step}";
 
     // Calls done with the index of each shard and its sums, on any thread.
     private void ComputeAtOnce(long step, IReadOnlyList<int> shards, Action<int, GradientSum> done)

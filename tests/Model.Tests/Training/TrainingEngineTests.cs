@@ -114,15 +114,18 @@ public sealed class TrainingEngineTests
         }
     }
 
-    [Fact]
-    public void EngineWithALane_ComputesOnItsThreadAlone_AndEndsInTheSameBits()
+    // Threads of the pool help only if several shards are computed at the same time, and only within the lane's work.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void EngineWithALane_ComputesOnlyInTheLanesWork_AndEndsInTheSameBits(int parallel)
     {
         using var lane = new Lane();
-        var readers = new HashSet<Thread>();
+        var reads = new List<(Thread Thread, bool IsInWork)>();
         var network = new MicroDiT(SmallNetworks.Tiny);
         MicroDiTInitializer.Initialize(network, 17);
-        var source = new Watched(ToyRun.Shards(ToyRun.Settings), () => readers.Add(Thread.CurrentThread));
-        var engine = new TrainingEngine(network, ToyRun.Settings, source, parallel: 4, lane: lane);
+        var source = new Watched(ToyRun.Shards(ToyRun.Settings), () => reads.Add((Thread.CurrentThread, lane.IsBusy)));
+        var engine = new TrainingEngine(network, ToyRun.Settings, source, parallel: parallel, lane: lane);
         for (int step = 0; step < Steps; step++)
         {
             engine.Apply(step, engine.ComputeBatch(step));
@@ -130,11 +133,13 @@ public sealed class TrainingEngineTests
 
         engine.ComputeShard(0, 0).Dispose();
         Assert.Equal(s_oneProcess.Value, State(engine));
-        Assert.Equal(lane.Thread, Assert.Single(readers));
-        Assert.Equal(
-            Enumerable.Range(0, ToyRun.Settings.Shards).Select(shard => $"Shard {shard} of batch 1")
-                .Append("Measuring a batch").Append("Applying batch 1"),
-            lane.Work.Skip(ToyRun.Settings.Shards + 2).Take(ToyRun.Settings.Shards + 2));
+        Assert.All(reads, read => Assert.True(read.IsInWork));
+        Assert.All(reads, read => Assert.True(parallel > 1 || read.Thread == lane.Thread));
+        string[] computed = parallel == 1
+            ? [.. Enumerable.Range(0, ToyRun.Settings.Shards).Select(shard => $"Shard {shard} of batch 1")]
+            : ["Shards 0, 1, 2 of batch 1", "Shards 3, 4, 5 of batch 1", "Shards 6, 7 of batch 1"];
+        int items = computed.Length + 2;
+        Assert.Equal([.. computed, "Measuring a batch", "Applying batch 1"], lane.Work.Skip(items).Take(items));
         Dispose([(network, engine)]);
     }
 
@@ -447,10 +452,23 @@ public sealed class TrainingEngineTests
 
         public List<string> Work { get; } = [];
 
+        public bool IsBusy { get; private set; }
+
         public T Run<T>(string what, Func<T> work)
         {
             Work.Add(what);
-            var item = new Task<T>(work);
+            var item = new Task<T>(() =>
+            {
+                IsBusy = true;
+                try
+                {
+                    return work();
+                }
+                finally
+                {
+                    IsBusy = false;
+                }
+            });
             _items.Add(item);
 #pragma warning disable VSTHRD002 // The engine is synchronous, and this thread is not the lane's.
             return item.GetAwaiter().GetResult();

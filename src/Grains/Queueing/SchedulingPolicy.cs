@@ -14,7 +14,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     /// </summary>
     /// <param name="worker">The worker.</param>
     /// <param name="startsAlone">Whether work that must run alone may start now.</param>
-    public static WorkEntry? ForFreeSlot(QueueWorker worker, bool startsAlone = true)
+    public static WorkEntry? ForFreeSlot(QueueWorker worker, bool startsAlone)
     {
         if (worker.HeldAlone > 0 || worker.IsDraining)
         {
@@ -74,12 +74,13 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         worker.IsDraining ? null : ToLoad(worker, held, loadAge)?.Item.Model;
 
     /// <summary>
-    /// Whether a worker should load a model for a newcomer before it makes room for work that must run alone: the
-    /// newcomer would otherwise wait for that work, too.
+    /// Whether work that must run alone waits, and a worker should load a model for a newcomer before it makes room for
+    /// that work: the newcomer would otherwise wait for it, too.
     /// </summary>
     /// <inheritdoc cref="ModelToLoad"/>
     public bool LoadsForNewcomer(QueueWorker worker, List<WorkEntry> held, double? loadAge) =>
-        ToLoad(worker, held, loadAge) is { } next && IsNewcomer(worker, next);
+        Next(worker, alone: true) is not null && ToLoad(worker, held, loadAge) is { } next
+        && IsNewcomer(worker, next);
 
     // The work for which a worker should load a model.
     private WorkEntry? ToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)

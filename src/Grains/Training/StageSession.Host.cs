@@ -119,7 +119,7 @@ internal sealed partial class StageSession
             long start = _clock.GetTimestamp();
             IReadOnlyList<ShardSum> sums = await _work.ComputeShardsAsync(task.Step, shards);
             double speed = shards.Length / Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
-            _speed = _speed == 1 ? speed : (0.8 * _speed) + (0.2 * speed);
+            _speed = _speed == UnmeasuredSpeed ? speed : (0.8 * _speed) + (0.2 * speed);
             for (int i = 0; i < shards.Length; i++)
             {
                 Use(task with { Shard = shards[i] }, sums[i]);

@@ -19,6 +19,9 @@ internal readonly record struct SessionEnd(string Reason, bool IsFault);
 /// <summary>Trains a stage until it is over, the trainer is refused, or its silo stops.</summary>
 internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEvents, IDisposable
 {
+    // The speed in shards per second that a trainer reports before it has computed one.
+    private const double UnmeasuredSpeed = 1;
+
     private readonly TrainerId _id;
     private readonly string _worker;
     private readonly StagePlan _plan;
@@ -51,7 +54,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private TrainingState? _copy;
     private CancellationTokenSource? _restoring;
     private Task _restored = Task.CompletedTask;
-    private double _speed = 1;
+    private double _speed = UnmeasuredSpeed;
     private long _safeStep;
 
     /// <summary>Creates a session; <see cref="RunAsync"/> runs it.</summary>
@@ -319,13 +322,15 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         {
             _over.TrySetResult(new SessionEnd("the stage is over", IsFault: false));
         }
-        else if (answer.Manager is { } manager && _failure is { } failure && manager.LastWorld > _snapshot.World)
+        else if (answer.Manager is { } manager)
         {
-            _over.TrySetResult(new SessionEnd(failure, IsFault: true)); // The others continue without this trainer.
-        }
-        else if (answer.Manager is { } known)
-        {
-            Post(() => TakeAnswer(known));
+            if (_failure is { } failure && manager.LastWorld > _snapshot.World)
+            {
+                _over.TrySetResult(new SessionEnd(failure, IsFault: true)); // The others continue without this trainer.
+                return;
+            }
+
+            Post(() => TakeAnswer(manager));
         }
     }
 

@@ -14,30 +14,31 @@ internal sealed partial class TrainingStageGrain
     public Task<StageView> ViewAsync()
     {
         World? world = _record?.World.World;
-        (StageReport Report, TimeSpan At)[] living = [.. Living()];
+        RemoveLost();
+        StageReport[] living = [.. _reports.Values.Select(one => one.Report)];
         return Task.FromResult(new StageView
         {
             Name = _record?.Plan.Name ?? "",
-            Step = living.Where(one => one.Report.Trainer.HasState).Select(one => one.Report.Trainer.Position)
+            Step = living.Where(one => one.Trainer.HasState).Select(one => one.Trainer.Position)
                 .Append(_record?.World.SafeStep ?? 0).Max(),
             Steps = _record?.Steps ?? 0,
             SafeStep = _record?.World.SafeStep ?? 0,
             World = world?.Number ?? 0,
             Trainers =
             [
-                .. living.OrderBy(one => one.Report.Trainer.Id, TrainerId.Order).Select(one => new TrainerView
+                .. living.OrderBy(one => one.Trainer.Id, TrainerId.Order).Select(one => new TrainerView
                 {
-                    Trainer = one.Report.Trainer.Id.ToString(),
-                    Shards = world?.Members.FirstOrDefault(member => member.Id == one.Report.Trainer.Id)
+                    Trainer = one.Trainer.Id.ToString(),
+                    Shards = world?.Members.FirstOrDefault(member => member.Id == one.Trainer.Id)
                         ?.Shards.Count ?? 0,
-                    Position = one.Report.Trainer.HasState ? one.Report.Trainer.Position : null,
+                    Position = one.Trainer.HasState ? one.Trainer.Position : null,
                 }),
             ],
             Weights = _record?.End?.Weights,
             State = _record?.End?.State,
             Records = _record?.Checkpoints.LastOrDefault()?.Parts[^1].Digest,
-            Trouble = Trouble(living.Select(one => one.Report)),
-            Loss = living.Select(one => one.Report).MaxBy(one => one.Trainer.Position)?.Loss,
+            Trouble = Trouble(living),
+            Loss = living.MaxBy(one => one.Trainer.Position)?.Loss,
         });
     }
 
@@ -49,7 +50,7 @@ internal sealed partial class TrainingStageGrain
     }
 
     // Why the stage waits or cannot continue, and why single trainers do not help.
-    private string? Trouble(IEnumerable<StageReport> living)
+    private string? Trouble(StageReport[] living)
     {
         if (_record is null or { IsOver: true } or { Paused: not null })
         {
@@ -58,7 +59,7 @@ internal sealed partial class TrainingStageGrain
 
         string[] troubles =
         [
-            .. living.Any() ? Array.Empty<string>() : ["No trainer is available; the stage waits."],
+            .. living.Length > 0 ? Array.Empty<string>() : ["No trainer is available; the stage waits."],
             .. _refusals.Select(one => $"{one.Key}: {one.Value.Reason}"),
             .. living.Where(one => one.State.StoreFault is not null)
                 .Select(one => $"{one.Worker} cannot store checkpoints: {one.State.StoreFault}"),
@@ -81,7 +82,8 @@ internal sealed partial class TrainingStageGrain
         }
     }
 
-    private IReadOnlyCollection<(StageReport Report, TimeSpan At)> Living()
+    // A trainer that has not reported for a while is not shown, and not notified.
+    private void RemoveLost()
     {
         foreach ((TrainerId id, (_, TimeSpan at)) in _reports.ToArray())
         {
@@ -90,7 +92,5 @@ internal sealed partial class TrainingStageGrain
                 _reports.Remove(id);
             }
         }
-
-        return [.. _reports.Values];
     }
 }

@@ -237,7 +237,7 @@ internal sealed partial class TrainingStageGrain(
     // An ended stage notifies its run until the run has confirmed it.
     private async Task TickAsync(CancellationToken cancellation)
     {
-        Living();
+        RemoveLost();
         if (_record is { IsOpen: true } && _manager is not null)
         {
             await AdvanceAsync();
@@ -264,6 +264,12 @@ internal sealed partial class TrainingStageGrain(
 
     private async Task StoreAsync(StageChange change)
     {
+        if (change.Fails)
+        {
+            await EndAsync(_record! with { Failure = change.Reason });
+            return;
+        }
+
         ImmutableArray<CheckpointManifest> before = _record!.Checkpoints;
         ImmutableArray<CheckpointManifest> all = change.Checkpoint is { } committed ? before.Add(committed) : before;
         CheckpointManifest[] kept =
@@ -280,12 +286,6 @@ internal sealed partial class TrainingStageGrain(
             Checkpoints = [.. kept],
             Paused = change.Pauses ? change.Reason : null,
         });
-        if (change.Fails)
-        {
-            await EndAsync(_record with { Failure = change.Reason });
-            return;
-        }
-
         if (change.Pauses)
         {
             logger.StagePaused(_key, change.Reason);

@@ -5,6 +5,7 @@ using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
 using Atelier.Training;
+using Atelier.Training.Worlds;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -152,18 +153,18 @@ public sealed class TrainingEngine : IDisposable
     /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total, BatchOutcome batch)
     {
-        if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)
+        (long samples, int leftOut) = (total.Sums.Samples, total.Sums.LeftOut.Length);
+        if (samples + leftOut != _settings.GlobalBatch || samples == 0)
         {
             throw new ArgumentException(
-                $"The total has {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
-                + $"{_settings.GlobalBatch}.",
+                $"The total has {samples} samples and leaves out {leftOut}; a batch has {_settings.GlobalBatch}.",
                 nameof(total));
         }
 
         double rate = _settings.LearningRate.At(step);
         return OnLane($"Applying batch {step}", () =>
         {
-            Master.Update(step, total.Gradient, total.Samples, batch.GradientNorm, rate);
+            Master.Update(step, total.Gradient, samples, batch.GradientNorm, rate);
             total.Dispose();
             return new StepOutcome(batch.Loss, batch.GradientNorm, rate);
         });
@@ -254,7 +255,7 @@ public sealed class TrainingEngine : IDisposable
 
         if (batch.Latents.shape[0] == 0)
         {
-            return new GradientSum(Gradient(copy.Flat), 0, 0) { LeftOut = batch.LeftOut };
+            return new GradientSum(Gradient(copy.Flat), new BatchSums { LeftOut = [.. batch.LeftOut] });
         }
 
         using CaptionContext captions = copy.Network.Caption(batch.Captions);
@@ -263,14 +264,16 @@ public sealed class TrainingEngine : IDisposable
         Tensor loss = perSample.sum();
         loss.backward();
         float[] losses = perSample.detach().to(ScalarType.Float32).cpu().data<float>().ToArray();
-        return new GradientSum(Gradient(copy.Flat), loss.item<float>(), batch.Latents.shape[0])
+        return new GradientSum(Gradient(copy.Flat), new BatchSums
         {
-            LeftOut = batch.LeftOut,
+            LossSum = loss.item<float>(),
+            Samples = batch.Latents.shape[0],
+            LeftOut = [.. batch.LeftOut],
             Largest = batch.Samples.Zip(losses, (sample, own) => new SampleLoss(sample, own))
                 .Aggregate((SampleLoss?)null, SampleLoss.Larger),
             NotFinite = losses.Count(own => !float.IsFinite(own)),
-            SampleIds = batch.Samples,
-        };
+            SampleIds = [.. batch.Samples],
+        });
 
         static Tensor Gradient(FlatParameters flat) =>
             (flat.Values.dtype == ScalarType.Float32 ? flat.Gradients.clone() : flat.Gradients.to(ScalarType.Float32))

@@ -69,13 +69,9 @@ public sealed class SafeTensorsWriter : IDisposable
     /// <exception cref="InvalidOperationException">Another tensor is next, or the tensor has fewer bytes.</exception>
     public void Append(string name, Tensor tensor)
     {
-        foreach ((_, Tensor piece) in TensorPieces.Of(tensor))
+        foreach ((_, Tensor local) in TensorPieces.LocalOf(tensor))
         {
-            using (piece)
-            using (Tensor local = piece.cpu())
-            {
-                Append(name, local.bytes);
-            }
+            Append(name, local.bytes);
         }
     }
 

@@ -31,6 +31,24 @@ public static class TensorPieces
         }
     }
 
+    /// <summary>
+    /// Returns a tensor's elements in order, as one-dimensional tensors on the CPU. Each is valid until the next one is
+    /// requested.
+    /// </summary>
+    /// <param name="tensor">The tensor, on any device; it must be contiguous.</param>
+    /// <param name="size">Maximum number of elements of a piece.</param>
+    public static IEnumerable<(long First, Tensor Local)> LocalOf(Tensor tensor, long size = Elements)
+    {
+        foreach ((long first, Tensor piece) in Of(tensor, size))
+        {
+            using (piece)
+            using (Tensor local = piece.cpu())
+            {
+                yield return (first, local);
+            }
+        }
+    }
+
     /// <summary>Copies a float32 tensor, on any device, to memory.</summary>
     /// <param name="from">The tensor; it must be contiguous.</param>
     /// <param name="to">The numbers; as many as the tensor has elements.</param>
@@ -39,13 +57,9 @@ public static class TensorPieces
     public static void Read(Tensor from, Span<float> to, long size = Elements)
     {
         CheckLength(from, to.Length);
-        foreach ((long first, Tensor piece) in Of(from, size))
+        foreach ((long first, Tensor local) in LocalOf(from, size))
         {
-            using (piece)
-            using (Tensor local = piece.cpu())
-            {
-                MemoryMarshal.Cast<byte, float>(local.bytes).CopyTo(to[(int)first..]);
-            }
+            MemoryMarshal.Cast<byte, float>(local.bytes).CopyTo(to[(int)first..]);
         }
     }
 

@@ -10,7 +10,6 @@ using Atelier.Model.Weights;
 using Atelier.Silo.Devices;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
-using Atelier.Training.Worlds;
 using static TorchSharp.torch;
 
 namespace Atelier.Silo.Training;
@@ -242,11 +241,7 @@ internal sealed class TorchStageWork : IStageWork
         }
     }
 
-    private static ShardSum Numbers(GradientSum sum) => new(Numbers(sum.Gradient), new BatchSums
-    {
-        LossSum = sum.Loss, Samples = sum.Samples, LeftOut = [.. sum.LeftOut], Largest = sum.Largest,
-        NotFinite = sum.NotFinite, SampleIds = [.. sum.SampleIds],
-    });
+    private static ShardSum Numbers(GradientSum sum) => new(Numbers(sum.Gradient), sum.Sums);
 
     private static float[] Numbers(Tensor tensor)
     {
@@ -286,10 +281,7 @@ internal sealed class TorchStageWork : IStageWork
     {
         Tensor gradient = empty([total.Gradient.LongLength], device: Master.Weights.device).DetachFromDisposeScope();
         TensorPieces.Write(total.Gradient, gradient);
-        return new GradientSum(gradient, total.Sums.LossSum, total.Sums.Samples)
-        {
-            LeftOut = total.Sums.LeftOut, Largest = total.Sums.Largest, NotFinite = total.Sums.NotFinite,
-        };
+        return new GradientSum(gradient, total.Sums);
     });
 
     private IEnumerable<(string Name, Tensor Values)> Vectors()

@@ -59,15 +59,14 @@ public sealed class ShardTrial(ShardDispute dispute)
     /// <param name="members">The world's members.</param>
     public TrialVerdict? Judge(IReadOnlyCollection<TrainerId> members)
     {
-        if (members.Count > 0 && members.All(id => _claims.ContainsKey(id) || _applied.Contains(id))
-            && members.Any(_applied.Contains))
-        {
-            return JudgeByPosition(members);
-        }
-
-        if (members.Count == 0 || !members.All(_claims.ContainsKey))
+        if (members.Count == 0 || !members.All(id => _claims.ContainsKey(id) || _applied.Contains(id)))
         {
             return null;
+        }
+
+        if (members.Any(_applied.Contains))
+        {
+            return JudgeByPosition(members);
         }
 
         IGrouping<ShardClaim, TrainerId> largest =

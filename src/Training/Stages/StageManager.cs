@@ -232,7 +232,7 @@ public sealed class StageManager(
 
         foreach (TrainerId wrong in verdict.Wrong)
         {
-            _worlds.PutOut(wrong, verdict.Reason);
+            _worlds.Remove(wrong, verdict.Reason);
         }
     }
 
@@ -252,15 +252,20 @@ public sealed class StageManager(
         }
 
         TrainerId[] failed = [.. living.Where(_failures.ContainsKey)];
-        if (failed.Length > 0 && living.Any(id =>
-            !_failures.ContainsKey(id) && _holders[id].Position > _failures[failed[0]].Position))
+        if (failed.Length == 0)
+        {
+            return null;
+        }
+
+        (string text, long step) = _failures[failed[0]];
+        if (living.Any(id => !_failures.ContainsKey(id) && _holders[id].Position > step))
         {
             bool isKnown = 2 * failed.Length < living.Length;
             string reason = $"{string.Join(", ", failed)} cannot continue, but other members have applied step "
-                + $"{_failures[failed[0]].Position}: {_failures[failed[0]].Failure}";
+                + $"{step}: {text}";
             foreach (TrainerId wrong in isKnown ? failed : [])
             {
-                _worlds.PutOut(wrong, reason);
+                _worlds.Remove(wrong, reason);
             }
 
             _worlds.ReturnAll(reason, isDoubted: !isKnown);
@@ -279,7 +284,7 @@ public sealed class StageManager(
         string reason = $"the members' states differ at step {found.Step}";
         foreach (TrainerId wrong in found.Wrong)
         {
-            _worlds.PutOut(wrong, $"the state of {wrong} at step {found.Step} differed from the other members'");
+            _worlds.Remove(wrong, $"the state of {wrong} at step {found.Step} differed from the other members'");
         }
 
         string who = found.Wrong.IsEmpty

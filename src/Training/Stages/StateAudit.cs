@@ -23,8 +23,6 @@ public sealed class StateAudit
 {
     private readonly Dictionary<TrainerId, Known> _known = [];
 
-    private readonly record struct Known(long Position, long Since, ImmutableArray<StateDigest> Digests);
-
     /// <summary>Records the digests that a trainer reports for its last audited states, newest last.</summary>
     /// <param name="id">The trainer.</param>
     /// <param name="position">Number of steps that the trainer's weights include.</param>
@@ -129,4 +127,6 @@ public sealed class StateAudit
 
     private Known Of(TrainerId id) =>
         _known.TryGetValue(id, out Known known) ? known : new Known(-1, long.MaxValue, []);
+
+    private readonly record struct Known(long Position, long Since, ImmutableArray<StateDigest> Digests);
 }

@@ -22,8 +22,7 @@ namespace Atelier.Training.Worlds;
 /// Maximum number of steps whose totals a spectator keeps while it copies the state; if there are more, it starts over.
 /// </param>
 public sealed partial class Replica<T>(
-    TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps = long.MaxValue,
-    int totalsMax = 64)
+    TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps, int totalsMax)
     where T : class
 {
     // Maximum number of frames kept for worlds that the manager has announced to others, but not yet to this trainer.

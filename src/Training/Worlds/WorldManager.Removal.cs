@@ -16,7 +16,7 @@ public sealed partial class WorldManager
     /// <summary>Records that a member computes wrong numbers, so that the next world is formed without it.</summary>
     /// <param name="id">The member; a trainer that is not a member is ignored.</param>
     /// <param name="reason">How this was determined, as text for people.</param>
-    public void PutOut(TrainerId id, string reason)
+    public void Remove(TrainerId id, string reason)
     {
         if (IsMember(id))
         {

@@ -44,7 +44,7 @@ internal sealed class FakeBlobStore : IBlobStore
     {
         if (Interlocked.Decrement(ref _refusals) >= 0)
         {
-            throw new IOException("There is no space left on the device.");
+            throw new IOException("No space left on device.");
         }
 
         byte[] bytes = new byte[length];

@@ -19,15 +19,15 @@ public sealed class SchedulingPolicyTests
     public void AFreeSlot_GetsWorkOfModelsInMemory_OfTheTenantThatIsFurthestBehind()
     {
         QueueWorker worker = Worker(ModelPlace.Loaded);
-        Assert.Null(SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Null(SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         WorkEntry a = Wait("a", 1, s_here), b = Wait("b", 2, s_there);
         Virtual(worker, a, 1);
         Virtual(worker, b, 2);
-        Assert.Same(a, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(a, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         Virtual(worker, a, 3);
-        Assert.Same(b, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(b, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         worker = Worker(ModelPlace.Instead);
-        Assert.Same(a, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(a, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         Assert.Same(a, SchedulingPolicy.Next(worker, alone: false));
         Assert.Null(SchedulingPolicy.Next(worker, alone: true));
     }
@@ -39,16 +39,16 @@ public sealed class SchedulingPolicyTests
         WorkEntry alone = Wait("a", 1, s_here, alone: true), shared = Wait("b", 2, s_here);
         Virtual(worker, alone, 1);
         Virtual(worker, shared, 2);
-        Assert.Same(alone, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(alone, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         Virtual(worker, alone, 3);
-        Assert.Same(shared, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(shared, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         Virtual(worker, alone, 1);
         worker.Held = 1;
-        Assert.Same(shared, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(shared, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         _parts.Waiting.Remove(shared);
-        Assert.Null(SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Null(SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         worker.Held = 0;
-        Assert.Same(alone, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(alone, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
     }
 
     [Fact]
@@ -57,12 +57,12 @@ public sealed class SchedulingPolicyTests
         QueueWorker worker = Worker(ModelPlace.Loaded);
         WorkEntry entry = Wait("a", 1, s_here);
         worker.HeldAlone = 1;
-        Assert.Null(SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Null(SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         worker.HeldAlone = 0;
         worker.IsDraining = true;
-        Assert.Null(SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Null(SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
         worker.IsDraining = false;
-        Assert.Same(entry, SchedulingPolicy.ForFreeSlot(worker));
+        Assert.Same(entry, SchedulingPolicy.ForFreeSlot(worker, startsAlone: true));
     }
 
     [Fact]

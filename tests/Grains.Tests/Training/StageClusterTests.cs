@@ -175,7 +175,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task TrainersThatFallSilent_AndReturn_AndManagersThatStartAgain_ChangeNoBit()
+    public async Task LostTrainersThatReturn_AndRestartedManagers_ChangeNoBit()
     {
         await StartAsync(3);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(15));
@@ -200,7 +200,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task AClusterThatStartsAgain_ContinuesFromTheLastCheckpoint()
+    public async Task ARestartedCluster_ContinuesFromTheLastCheckpoint()
     {
         await StartAsync(2);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(50));
@@ -220,7 +220,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task ATrainerWithDamagedWeights_IsPutOut_AndNothingOfItStays()
+    public async Task ATrainerWithDamagedWeights_IsRemoved_AndItsStepsAreComputedAgain()
     {
         await StartAsync(3);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
@@ -235,7 +235,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task IfNobodyCanBeNamed_TheStagePauses_UntilItIsResumed()
+    public async Task WithoutAMajority_TheStagePauses_UntilItIsResumed()
     {
         await StartAsync(2);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(50));
@@ -253,9 +253,9 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Contains(Cluster.Logs, text => text.Contains("is paused until", StringComparison.Ordinal));
     }
 
-    // One device gives NaN: the step is not skipped, and the device is put out.
+    // One device gives NaN: the step is not skipped, and its trainer is removed.
     [Fact]
-    public async Task ADeviceThatGivesNaN_IsPutOut_AndNoStepIsSkipped()
+    public async Task ADeviceThatGivesNaN_IsRemoved_AndNoStepIsSkipped()
     {
         await StartAsync(3);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
@@ -343,14 +343,14 @@ public sealed class StageClusterTests : IAsyncDisposable
 
     // A checkpoint's part that cannot be stored is stored later. No step is lost, and the reason is shown.
     [Fact]
-    public async Task ABlobStoreThatRefuses_DelaysCheckpoints_AndIsNamed()
+    public async Task AFullBlobStore_DelaysCheckpoints_AndIsReported()
     {
         await StartAsync(2);
         Cluster.Blobs.Refusals = 1_000_000;
         await SubmitAsync("steps=30");
         RunView full = await ViewAsync(run => run.Stages[0].Trouble?.Contains("cannot store") == true);
         Assert.Contains(
-            "cannot store checkpoints: There is no space left", full.Stages[0].Trouble, StringComparison.Ordinal);
+            "cannot store checkpoints: No space left on device", full.Stages[0].Trouble, StringComparison.Ordinal);
         Cluster.Blobs.Refusals = 0;
         RunView run = await EndAsync();
         Assert.Equal(FakeTraining.AloneDigest(30), run.Stages[0].Weights);
@@ -360,7 +360,7 @@ public sealed class StageClusterTests : IAsyncDisposable
 
     // Its weights are not those of the others, who continue without it.
     [Fact]
-    public async Task ATrainerThatAloneCannotContinue_IsPutOut_AndTheRunGoesOn()
+    public async Task ASingleTrainerThatFails_IsRemoved_AndTheRunContinues()
     {
         await StartAsync(3);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
@@ -375,7 +375,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task ATrainerThatFails_SaysWhy_AndTriesAgain()
+    public async Task AFailedTrainer_ReportsTheReason_AndRetries()
     {
         await StartAsync(1);
         Devices[0].Breaks = step => step == 5;

@@ -8,6 +8,7 @@ using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;
 using Atelier.Training;
+using Atelier.Training.Worlds;
 using Xunit;
 using static TorchSharp.torch;
 
@@ -186,7 +187,7 @@ public sealed class TrainingEngineTests
         using GradientSum other = engine.ComputeShard(5, 7);
         using GradientSum again = engine.ComputeShard(2, 3);
         Assert.Equal(FormulaCase.Bits(first.Gradient), FormulaCase.Bits(again.Gradient));
-        Assert.Equal((first.Loss, first.Samples), (again.Loss, again.Samples));
+        Assert.Equal((first.Sums.LossSum, first.Sums.Samples), (again.Sums.LossSum, again.Sums.Samples));
         Assert.NotEqual(FormulaCase.Bits(first.Gradient), FormulaCase.Bits(other.Gradient));
         Assert.Equal(before, State(engine));
         Assert.Throws<ArgumentOutOfRangeException>(() => engine.ComputeShard(-1, 0));
@@ -219,16 +220,16 @@ public sealed class TrainingEngineTests
         int[] sound = [.. Enumerable.Range(0, 16).Where(shard => !bad.Contains(shards.Read(0, shard).Samples[0]))];
         Assert.InRange(sound.Length, 12, 14); // A batch of 16 of 13 samples holds some twice.
         GradientSum total = engine.ComputeBatch(0);
-        Assert.Equal((sound.Length, 16 - sound.Length), (total.Samples, total.LeftOut.Count));
+        Assert.Equal((sound.Length, 16 - sound.Length), (total.Sums.Samples, total.Sums.LeftOut.Length));
         GradientSum[] parts = [.. sound.Select(shard => engine.ComputeShard(0, shard))];
-        double loss = parts.Sum(part => part.Loss) / sound.Length;
+        double loss = parts.Sum(part => part.Sums.LossSum) / sound.Length;
         Tensor gradient =
             stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
         BatchOutcome batch = total.Measure();
         (double measured, double norm) = (batch.Loss, batch.GradientNorm);
         Assert.Equal(loss, measured, 1e-6);
         Assert.Equal(linalg.norm(gradient).to(ScalarType.Float64).item<double>(), norm, 1e-5);
-        string[] leftOut = [.. total.LeftOut.Select(sample => $"{sample.Sample}")];
+        string[] leftOut = [.. total.Sums.LeftOut.Select(sample => $"{sample.Sample}")];
         StepOutcome outcome = engine.Apply(0, total);
         Assert.Equal(measured, outcome.Loss);
         Dispose([(network, engine)]);
@@ -238,7 +239,7 @@ public sealed class TrainingEngineTests
             TrainingSettings settings = ToyRun.Settings with { Shards = shardCount, Microbatch = 16 / shardCount };
             (network, engine) = Spoiled(settings, bad, parallel);
             GradientSum again = engine.ComputeBatch(0);
-            Assert.Equal(leftOut, again.LeftOut.Select(sample => $"{sample.Sample}"));
+            Assert.Equal(leftOut, again.Sums.LeftOut.Select(sample => $"{sample.Sample}"));
             BatchOutcome other = again.Measure();
             Assert.Equal(measured, other.Loss, 1e-5);
             Assert.Equal(norm, other.GradientNorm, 1e-5);
@@ -253,7 +254,7 @@ public sealed class TrainingEngineTests
         (MicroDiT network, TrainingEngine engine) = Spoiled(ToyRun.Settings, [.. Enumerable.Range(0, 13)], 2);
         string before = State(engine);
         using GradientSum total = engine.ComputeBatch(0);
-        Assert.Equal((0, 16), (total.Samples, total.LeftOut.Count));
+        Assert.Equal((0, 16), (total.Sums.Samples, total.Sums.LeftOut.Length));
         Assert.True(double.IsNaN(total.Measure().Loss));
         Assert.Throws<ArgumentException>(() => engine.Apply(0, total));
         Assert.Equal(before, State(engine));
@@ -368,7 +369,7 @@ public sealed class TrainingEngineTests
     // receiver.
     private static void Step(List<(MicroDiT Network, TrainingEngine Engine)> world, long step, Random random)
     {
-        List<(TreeNode Node, float[] Gradient, double Loss, long Samples)> messages = [];
+        List<(TreeNode Node, float[] Gradient, BatchSums Sums)> messages = [];
         int[] owner = [.. Enumerable.Range(0, ToyRun.Settings.Shards).Select(_ => random.Next(world.Count))];
         for (int rank = 0; rank < world.Count; rank++)
         {
@@ -382,7 +383,7 @@ public sealed class TrainingEngineTests
 
             foreach ((TreeNode node, GradientSum sum) in tree.Partials)
             {
-                messages.Add((node, SmallNetworks.Floats(sum.Gradient), sum.Loss, sum.Samples));
+                messages.Add((node, SmallNetworks.Floats(sum.Gradient), sum.Sums));
                 sum.Dispose();
             }
         }
@@ -392,9 +393,9 @@ public sealed class TrainingEngineTests
             var tree = new ReductionTree<GradientSum>(ToyRun.Settings.Shards, GradientSum.Merge);
             var received = CollectionsMarshal.AsSpan(messages);
             random.Shuffle(received);
-            foreach ((TreeNode node, float[] gradient, double loss, long samples) in received)
+            foreach ((TreeNode node, float[] gradient, BatchSums sums) in received)
             {
-                tree.Add(node, new GradientSum(tensor(gradient), loss, samples));
+                tree.Add(node, new GradientSum(tensor(gradient), sums));
             }
 
             engine.Apply(step, tree.Total!);

@@ -11,7 +11,7 @@ public sealed class TensorPiecesTests
     [InlineData(8, 4)]
     [InlineData(11, 4)]
     [InlineData(11, 100)]
-    public void NumbersGoToATensorAndBack_PieceByPiece(int count, int size)
+    public void Numbers_AreCopiedToATensorAndBack_PieceByPiece(int count, int size)
     {
         float[] numbers = [.. Enumerable.Range(1, count).Select(i => i * 1.5f)];
         using Tensor tensor = zeros(count);
@@ -43,7 +43,7 @@ public sealed class TensorPiecesTests
     [Theory]
     [InlineData(3)]
     [InlineData(5)]
-    public void AnotherNumberOfNumbers_IsRefused_BeforeAnythingIsCopied(int count)
+    public void MemoryOfAnotherLength_IsRejected_BeforeAnythingIsCopied(int count)
     {
         using Tensor tensor = zeros(4);
         var numbers = new float[count];

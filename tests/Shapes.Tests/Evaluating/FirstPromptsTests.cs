@@ -61,7 +61,7 @@ public sealed class FirstPromptsTests
     }
 
     [Fact]
-    public void FirstPrompts_AreDrawnAsAsked()
+    public void FirstPrompts_GiveTheRequestedPictures()
     {
         torch.set_num_threads(1);
         ModelFolder model = ModelFolder.Open(Repository.At("models/shapes"));

@@ -31,7 +31,7 @@ public sealed class PeerTableTests
 
     // The task that ends an old connection may tidy up after the peer has become a member again.
     [Fact]
-    public void WhatIsLeftOfAFormerPeer_DoesNotRemoveItsSuccessor()
+    public void TheEndOfAnOldConnection_DoesNotRemoveThePeersSuccessor()
     {
         Peer former = _table.Get(_id);
         _table.Tidy(former);

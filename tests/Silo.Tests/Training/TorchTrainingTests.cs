@@ -152,7 +152,7 @@ public sealed class TorchTrainingTests : IDisposable
 
     // All members return to the beginning if they must return to a checkpoint and there is none.
     [Fact]
-    public async Task AStageThatReturnsToItsBeginning_HasTheBitsOfOneThatNeverLeftIt()
+    public async Task AResetStage_HasTheBitsOfAFreshOne()
     {
         string expected = ToyStage.Run(ToyStage.Config(Path.Combine(_folder, "alone")) with { Steps = Steps });
         await using TorchStageWork work = Work("one");

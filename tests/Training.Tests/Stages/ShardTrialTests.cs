@@ -77,7 +77,7 @@ public sealed class ShardTrialTests
     }
 
     [Fact]
-    public void OfTwo_OneOfWhichHasAppliedTheStep_NobodyIsNamed_AndBothReturn()
+    public void OfTwo_OneOfWhichHasAppliedTheStep_NoneIsRemoved_AndBothReturn()
     {
         Case one = new Case(Trial(1, 2), s_two).With(s_b, 2);
         one.Trial.RecordPosition(s_a, 31);

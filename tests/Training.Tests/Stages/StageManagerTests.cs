@@ -33,7 +33,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void ADifferentState_EndsTheWorld_AndPutsTheMinorityOut()
+    public void ADifferentState_EndsTheWorld_AndRemovesTheMinority()
     {
         StageManager manager = New(s_a, s_b, s_c);
         Report(manager, s_a, 21, Held(20, "x"));
@@ -83,7 +83,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void InDoubt_TheOneThatDoesNotReproduceTheStep_IsPutOut()
+    public void InDoubt_TheMemberThatDoesNotReproduceTheStep_IsRemoved()
     {
         StageManager manager = New(s_a, s_b);
         Report(manager, s_a, 21, Held(20, "x"));
@@ -109,7 +109,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void ADeviceThatGivesNaN_IsPutOut_AndNoStepIsLost()
+    public void ADeviceThatGivesNaN_IsRemoved_AndNoStepIsLost()
     {
         StageManager manager = New(s_a, s_b);
         var dispute = new ShardDispute(3, 10, s_a, Claim(1), s_b, Claim(double.NaN));
@@ -125,7 +125,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void TheStageFails_OnceAllLivingMembersSaySo()
+    public void TheStageFails_OnceAllLivingMembersReportAFailure()
     {
         StageManager manager = New(s_a, s_b);
         Report(manager, s_a, 12, new StateReport { Failure = "it diverged" });
@@ -138,7 +138,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void AMemberThatAloneFails_IsPutOut_AndAllReturn()
+    public void ASingleMemberThatFails_IsRemoved_AndAllReturn()
     {
         StageManager manager = New(s_a, s_b, s_c);
         Report(manager, s_a, 12, new StateReport());
@@ -157,7 +157,7 @@ public sealed class StageManagerTests
     }
 
     [Fact]
-    public void OfTwoThatDoNotAgreeOnAFailure_BothReturn_InDoubt()
+    public void IfTwoMembersDisagreeOnAFailure_BothReturn_InDoubt()
     {
         StageManager manager = New(s_a, s_b);
         Report(manager, s_a, 13, new StateReport());
@@ -178,7 +178,7 @@ public sealed class StageManagerTests
 
     // As after a rollback that only one member has made, because it measured a batch wrongly.
     [Fact]
-    public void ACheckpointThatTheOthersDoNotHave_IsNotCommitted_AndItsHolderIsPutOut()
+    public void ACheckpointThatTheOthersDoNotHave_IsNotCommitted_AndItsHolderIsRemoved()
     {
         StageManager manager = New(s_a, s_b, s_c);
         Report(manager, s_a, 15, Held(15, "x"));

@@ -26,7 +26,8 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     {
         (_run, Id) = (run, id);
         Speed = 0.5 + run.Random.NextDouble();
-        Replica = new Replica<SimulatedSlice>(id, run.Shards, WorldSimulation.Merge, this);
+        Replica = new Replica<SimulatedSlice>(
+            id, run.Shards, WorldSimulation.Merge, this, steps: long.MaxValue, totalsMax: 64);
     }
 
     public TrainerId Id { get; }

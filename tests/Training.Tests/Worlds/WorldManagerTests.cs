@@ -76,7 +76,7 @@ public sealed class WorldManagerTests
 
     // Four shards a member at a tenth of a shard a second: a step takes 40 s, and a stall four of them.
     [Fact]
-    public void AStepThatTakesLong_IsNoStall()
+    public void ASlowStep_IsNotAStall()
     {
         WorldManager manager = New(Record(3, s_a, s_b));
         string? reason = null;
@@ -145,7 +145,7 @@ public sealed class WorldManagerTests
         Assert.Equal("the states differ", manager.Reason(At(0)));
         manager.Stored(ended, At(0));
         manager.Stored(Record(5, s_a), At(0));
-        manager.PutOut(s_a, "a#1 computes wrong numbers");
+        manager.Remove(s_a, "a#1 computes wrong numbers");
         manager.Receive(Report(s_a, world: 5, promised: 6, position: 10), At(0));
         WorldRecord again = manager.Tick(At(0))!;
         Assert.Empty(again.World!.Members);

@@ -92,7 +92,7 @@ public sealed class WorldRecoveryTests
         WithinSeconds(run, 10, () => run.Stored.World!.Members.Length == 3 && Furthest(run) > before + 3);
         Assert.True(run.Stored.World!.Has(one) != run.Stored.World.Has(other));
 
-        // The link stays dead: the one that was put out does not disturb the others.
+        // The link stays dead: the removed member does not disturb the others.
         int worlds = run.Stored.World.Number;
         run.Run(run.Now + TimeSpan.FromSeconds(60));
         Assert.InRange(run.Stored.World.Number, worlds, worlds + 4);
@@ -104,7 +104,7 @@ public sealed class WorldRecoveryTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(2)]
-    public void MemberThatMeasuresWrongly_StallsNobody_AndIsPutOut(int at) => Each(
+    public void MemberWithWrongMeasures_CausesNoStall_AndIsRemoved(int at) => Each(
         3,
         run =>
         {

@@ -148,13 +148,9 @@ public sealed class StageState : IDisposable
     public string WeightsDigest()
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((_, Tensor piece) in TensorPieces.Of(Engine.Master.Weights))
+        foreach ((_, Tensor local) in TensorPieces.LocalOf(Engine.Master.Weights))
         {
-            using (piece)
-            using (Tensor local = piece.cpu())
-            {
-                hash.AppendData(local.bytes);
-            }
+            hash.AppendData(local.bytes);
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());

@@ -75,7 +75,7 @@ public sealed class AdminTests(ApiCluster cluster)
     [InlineData(1, "model.dim=48", "stages[1] (toy) cannot start from stages[0] (toy)", "dim is 48, and 32 in toy")]
     [InlineData(0, "trainer.mixed=true", "stages[0] (toy) sets trainer.mixed", "Leave trainer.mixed out")]
     [InlineData(0, "trainer.shards=3", "trainer.shards", "power of two")]
-    public async Task AStageThatCannotBeTrained_IsNamed_WithWhatWouldBeRight(
+    public async Task AStageThatCannotBeTrained_IsRejected_WithWhatWouldBeRight(
         int stage, string change, string named, string right)
     {
         using HttpClient admin = cluster.Admin();

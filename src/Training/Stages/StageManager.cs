@@ -246,11 +246,6 @@ public sealed class StageManager(
         }
 
         TrainerId[] living = [.. Living(now).Select(one => one.Id)];
-        if (living.All(_failures.ContainsKey))
-        {
-            return _failures.Values.First().Failure;
-        }
-
         TrainerId[] failed = [.. living.Where(_failures.ContainsKey)];
         if (failed.Length == 0)
         {
@@ -258,6 +253,11 @@ public sealed class StageManager(
         }
 
         (string text, long step) = _failures[failed[0]];
+        if (failed.Length == living.Length)
+        {
+            return text;
+        }
+
         if (living.Any(id => !_failures.ContainsKey(id) && _holders[id].Position > step))
         {
             bool isKnown = 2 * failed.Length < living.Length;

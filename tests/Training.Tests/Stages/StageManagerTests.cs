@@ -138,6 +138,16 @@ public sealed class StageManagerTests
     }
 
     [Fact]
+    public void WhileNoMemberReports_AnEarlierFailureOfOne_DoesNotEndTheStage()
+    {
+        StageManager manager = New(s_a, s_b);
+        Report(manager, s_b, 12, new StateReport());
+        Report(manager, s_a, 12, new StateReport { Failure = "it diverged" });
+        _now += 60;
+        Assert.NotEqual(true, manager.Tick(Now)?.Fails);
+    }
+
+    [Fact]
     public void ASingleMemberThatFails_IsRemoved_AndAllReturn()
     {
         StageManager manager = New(s_a, s_b, s_c);

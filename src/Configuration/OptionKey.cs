@@ -47,7 +47,8 @@ public sealed class OptionKey
         _ when _type == typeof(bool) => "true or false",
         _ when _type == typeof(TimeSpan) => _bounds is null ? "a time such as 00:00:25" : "a time",
         _ when _type == typeof(double) => "a number",
-        _ when _type.IsEnum => "one or more of " + string.Join(", ", EnumNames()) + ", separated by commas",
+        _ when _type.IsEnum && IsFlags => "one or more of " + string.Join(", ", EnumNames()) + ", separated by commas",
+        _ when _type.IsEnum => "one of " + string.Join(", ", EnumNames()),
         _ => "a whole number",
     };
 
@@ -131,12 +132,15 @@ public sealed class OptionKey
             _ when _type == typeof(bool) => bool.TryParse(text, out bool flag) ? (object)flag : null,
             _ when _type == typeof(TimeSpan) =>
                 TimeSpan.TryParse(text, invariant, out TimeSpan time) ? (object)time : null,
-            _ => Enum.TryParse(_type, text, ignoreCase: true, out object? flags) && !text.Any(char.IsAsciiDigit)
-                ? flags : null,
+            _ => Enum.TryParse(_type, text, ignoreCase: true, out object? value) && !text.Any(char.IsAsciiDigit)
+                && (IsFlags || !text.Contains(',')) ? value : null,
         };
     }
 
+    private bool IsFlags => _type.IsDefined(typeof(FlagsAttribute), inherit: false);
+
     private IEnumerable<string> EnumNames() =>
-        Enum.GetNames(_type).Where(name => Convert.ToInt64(Enum.Parse(_type, name), CultureInfo.InvariantCulture) != 0)
+        Enum.GetNames(_type)
+            .Where(name => !IsFlags || Convert.ToInt64(Enum.Parse(_type, name), CultureInfo.InvariantCulture) != 0)
             .Select(name => name.ToLowerInvariant());
 }

@@ -25,6 +25,12 @@ public enum BlobKind
 
     /// <summary>A file of a training checkpoint.</summary>
     Checkpoint,
+
+    /// <summary>A piece of a file of training data, or the list of a data set's files.</summary>
+    Data,
+
+    /// <summary>A file of a published model.</summary>
+    Model,
 }
 
 /// <summary>The owner of a kind's blobs. Only the owner may see them.</summary>
@@ -56,6 +62,8 @@ public static class BlobKinds
         new(BlobKind.Preview, "previews", BlobScope.Tenant),
         new(BlobKind.Upload, "uploads", BlobScope.Tenant),
         new(BlobKind.Checkpoint, "checkpoints", BlobScope.Cluster),
+        new(BlobKind.Data, "data", BlobScope.Cluster),
+        new(BlobKind.Model, "models", BlobScope.Cluster),
     ];
 
     /// <summary>Gets all kinds.</summary>

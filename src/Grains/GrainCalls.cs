@@ -3,6 +3,7 @@
 using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -35,6 +36,13 @@ public static class GrainFactoryExtensions
 
     /// <summary>The grain of the cluster's catalog of models.</summary>
     public static IModelCatalogGrain Catalog(this IGrainFactory grains) => grains.GetGrain<IModelCatalogGrain>(0);
+
+    /// <summary>The grain of the cluster's published models.</summary>
+    public static IPublishedModelsGrain PublishedModels(this IGrainFactory grains) =>
+        grains.GetGrain<IPublishedModelsGrain>(0);
+
+    /// <summary>The cluster, as any of its silos sees it.</summary>
+    public static IClusterGrain Cluster(this IGrainFactory grains) => grains.GetGrain<IClusterGrain>(0);
 
     /// <summary>The grain of a worker, by its name.</summary>
     public static IWorkerGrain Worker(this IGrainFactory grains, string worker) =>

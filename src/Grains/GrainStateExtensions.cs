@@ -13,6 +13,22 @@ internal static class GrainStateExtensions
     public static Task ClearOrDeactivateAsync<T>(this IPersistentState<T> state, IGrainBase grain) =>
         OrDeactivateAsync(state.ClearStateAsync, grain);
 
+    /// <summary>
+    /// Confirms that a grain's state is the stored one. During a network partition another activation may have written;
+    /// the grain then deactivates.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The stored state is another one.</exception>
+    public static async Task RereadOrDeactivateAsync<T>(this IPersistentState<T> state, IGrainBase grain)
+    {
+        string? held = state.Etag;
+        await OrDeactivateAsync(state.ReadStateAsync, grain);
+        if (state.Etag != held)
+        {
+            grain.DeactivateOnIdle();
+            throw new InvalidOperationException("Another activation of the grain has changed its state; call again.");
+        }
+    }
+
     private static async Task OrDeactivateAsync(Func<Task> write, IGrainBase grain)
     {
         try

@@ -65,6 +65,13 @@ public sealed record RunIdentity
     [JsonPropertyName("data")]
     public required string Data { get; init; }
 
+    /// <summary>
+    /// Number of samples of each stream in an epoch; null if every sample of the data occurs once. See
+    /// <see cref="StreamMix.Name"/>.
+    /// </summary>
+    [JsonPropertyName("streams"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Streams { get; init; }
+
     /// <summary>Version of the sample order; see <see cref="SampleOrder.Version"/>.</summary>
     [JsonPropertyName("order_version")]
     public required int OrderVersion { get; init; }
@@ -149,6 +156,11 @@ public sealed record RunIdentity
         yield return ("dataset.latents_column", LatentColumn);
         yield return ("the number of samples", Text(Samples));
         yield return ("the digest of the data's index files", Data);
+        if (Streams is not null)
+        {
+            yield return ("dataset.train.streams", Streams);
+        }
+
         yield return ("the version of the sample order", Text(OrderVersion));
         yield return ("the kind of device", Device);
 

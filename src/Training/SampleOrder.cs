@@ -22,14 +22,23 @@ public readonly record struct BatchSlices(int Shards, int Microbatch)
 public sealed class SampleOrder(int count, Func<long, int[]> permutation)
 {
     /// <summary>
-    /// Version of the sample order, and of the random numbers that depend on a sample's position in the order. The
-    /// version is part of a run's identity: a release that changes either of them increments it.
+    /// Version of the sample order, and of the random numbers that depend on a sample's position in the order, with
+    /// which new runs begin. The version is part of a run's identity: a release that changes either of them increments
+    /// it, and continues earlier runs in their own order.
     /// </summary>
-    public const int Version = 1;
+    public const int Version = 2;
+
+    /// <summary>The version in which an epoch is one permutation of all samples.</summary>
+    public const int UniformVersion = 1;
 
     private readonly int _count = count > 0
         ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
-    private (long Epoch, int[] Order) _current = (-1, []);
+
+    // Two neighboring epochs, because a batch or a reader that looks ahead may straddle them.
+    private readonly (long Epoch, int[] Order)[] _kept = [(-1, []), (-1, [])];
+
+    /// <summary>Whether this release can continue a run with an order of the given version.</summary>
+    public static bool IsKnown(int version) => version is UniformVersion or Version;
 
     /// <summary>The index of the sample at a position of the order.</summary>
     public int this[long position]
@@ -38,12 +47,13 @@ public sealed class SampleOrder(int count, Func<long, int[]> permutation)
         {
             ArgumentOutOfRangeException.ThrowIfNegative(position);
             (long epoch, long place) = Math.DivRem(position, _count);
-            if (_current.Epoch != epoch)
+            ref (long Epoch, int[] Order) kept = ref _kept[epoch & 1];
+            if (kept.Epoch != epoch)
             {
-                _current = (epoch, permutation(epoch));
+                kept = (epoch, permutation(epoch));
             }
 
-            return _current.Order[place];
+            return kept.Order[place];
         }
     }
 }

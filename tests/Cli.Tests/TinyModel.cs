@@ -134,10 +134,16 @@ public sealed class TinyModel : IAsyncLifetime
     /// <param name="value">The value.</param>
     internal static void Fill(string folder, string part, string name, float value)
     {
-        string path = Path.Combine(folder, $"{part}.safetensors"), manifest = Path.Combine(folder, "model.json");
-        FillFile(path, name, value);
+        FillFile(Path.Combine(folder, $"{part}.safetensors"), name, value);
+        UpdateDigest(folder, part);
+    }
+
+    /// <summary>Updates the manifest of a model folder after the weights of a part were replaced.</summary>
+    internal static void UpdateDigest(string folder, string part)
+    {
+        string manifest = Path.Combine(folder, "model.json");
         var json = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(manifest))!;
-        json[part]!["sha256"] = WeightDigest.OfFile(path);
+        json[part]!["sha256"] = WeightDigest.OfFile(Path.Combine(folder, $"{part}.safetensors"));
         File.WriteAllText(manifest, json.ToJsonString());
     }
 

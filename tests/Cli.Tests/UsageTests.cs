@@ -12,8 +12,9 @@ public sealed class UsageTests
         "frobnicate",
         "There is no command \"frobnicate\"; atelier has up, status, tenants, blobs, runs, verify, generate, train, "
         + "data, models, eval, bench, demo and test.")]
-    [InlineData("models", "atelier models needs a command: import, list or inspect.")]
-    [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
+    [InlineData("models", "atelier models needs a command: import, list, inspect or unpublish.")]
+    [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list, inspect and "
+        + "unpublish.")]
     [InlineData("generate cat", "--output FILE is missing. See atelier generate --help.")]
     [InlineData("generate -o a.png", "PROMPT is missing. See atelier generate --help.")]
     [InlineData("generate cat -o", "-o needs a value: FILE. See atelier generate --help.")]

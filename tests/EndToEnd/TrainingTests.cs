@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using Microsoft.Playwright;
 using Xunit;
 
 namespace Atelier.EndToEnd;
@@ -89,11 +90,56 @@ public sealed partial class TrainingTests
                 $"{run["stages"]![0]!["world"]} worlds; weights {weights[..16]}, by train {expected}");
             Assert.Equal(expected, weights[..16]);
             Assert.InRange(run["stages"]![0]!["world"]!.GetValue<int>(), 4, int.MaxValue);
+            await HistoryAsync(admin);
+            await PageAsync(cluster, admin.DefaultRequestHeaders.Authorization!.Parameter!);
         }
         finally
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    // What is left of a run that was killed often: every step once, in every form.
+    private static async Task HistoryAsync(HttpClient admin)
+    {
+        const string Path = "/v1/training/runs/toy/stages/0";
+        string[] lines = (await admin.GetStringAsync($"{Path}/metrics"))
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(
+            Enumerable.Range(0, 300), lines.Select(line => JsonNode.Parse(line)!["step"]!.GetValue<int>()));
+        string events = await admin.GetStringAsync("/v1/training/runs/toy/events");
+        Assert.Equal(300, events.Split("event: step\n").Length - 1);
+        Assert.Contains("event: end\n", events, StringComparison.Ordinal);
+        Assert.Contains("<svg", await admin.GetStringAsync($"{Path}/curves/loss.svg"), StringComparison.Ordinal);
+        Assert.Contains("300 of 300", await admin.GetStringAsync($"{Path}/report"), StringComparison.Ordinal);
+        byte[] board = await admin.GetByteArrayAsync($"{Path}/events.tfevents");
+        Assert.InRange(board.Length, 300 * 3 * 20, 1 << 20);
+    }
+
+    // The page lists the run, and shows its curves and what happened to it.
+    private static async Task PageAsync(TestCluster cluster, string key)
+    {
+        using IPlaywright playwright = await Playwright.CreateAsync();
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(
+            new() { ExecutablePath = "/usr/bin/chromium", Headless = true });
+        IPage page = await browser.NewPageAsync();
+        var faults = new List<string>();
+        page.PageError += (_, error) => faults.Add(error);
+        await page.GotoAsync($"{cluster.Url}training");
+        await page.FillAsync("#key", key);
+        await page.ClickAsync("#key-form button");
+        await page.ClickAsync("#runs a");
+        await Assertions.Expect(page.Locator("#run-status")).ToContainTextAsync("done");
+        await Assertions.Expect(page.Locator("article .curve")).ToHaveCountAsync(3);
+        Assert.True(await page.EvaluateAsync<bool>("document.querySelector('.curve').naturalWidth > 0"));
+        await page.ClickAsync("summary");
+        await Assertions.Expect(page.Locator(".notes li").First).ToContainTextAsync("step 300");
+        if (Environment.GetEnvironmentVariable("ATELIER_SCREENSHOT") is { } path)
+        {
+            await page.ScreenshotAsync(new() { Path = path, FullPage = true });
+        }
+
+        Assert.Empty(faults);
     }
 
     [GeneratedRegex("weights [0-9a-f]{16}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]

@@ -40,7 +40,11 @@ internal sealed class StubSilo : IAsyncDisposable
     {
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0));
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.Limits.MaxRequestHeaderCount *= 2; // As a silo.
+            kestrel.Listen(IPAddress.Loopback, 0);
+        });
         var silo = new StubSilo(builder.Build(), name);
         silo._app.Run(silo.AnswerAsync);
         await silo._app.StartAsync();

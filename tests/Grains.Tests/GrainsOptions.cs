@@ -3,6 +3,7 @@ using System.Reflection;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
@@ -27,6 +28,8 @@ internal sealed class GrainsOptions
 
     public TrainerOptions Trainer { get; } = new();
 
+    public PoolOptions Pool { get; } = new();
+
     /// <summary>Sets the options of a silo, which validates them when it starts.</summary>
     public void ApplyTo(IServiceCollection services)
     {
@@ -37,6 +40,7 @@ internal sealed class GrainsOptions
         Apply(services, Models);
         Apply(services, Worker);
         Apply(services, Trainer);
+        Apply(services, Pool);
     }
 
     /// <summary>Valid options as services, by the types that grains ask for.</summary>
@@ -53,6 +57,7 @@ internal sealed class GrainsOptions
             [typeof(IOptions<ModelOptions>)] = Options.Create(new ModelOptionsValidator().Require(Models)),
             [typeof(IOptions<WorkerOptions>)] = Options.Create(new WorkerOptionsValidator(queue).Require(Worker)),
             [typeof(IOptions<TrainerOptions>)] = Options.Create(new TrainerOptionsValidator().Require(Trainer)),
+            [typeof(IOptions<PoolOptions>)] = Options.Create(new PoolOptionsValidator().Require(Pool)),
         };
     }
 

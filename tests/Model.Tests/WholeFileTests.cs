@@ -1,4 +1,4 @@
-// Goal: a reader finds the old file or the new one, never a part of either. Method: writes that fail half way.
+// Goal: a reader finds the old file or the new one, never a part of either. Method: writes that fail halfway.
 using Xunit;
 
 namespace Atelier.Model.Tests;

@@ -48,6 +48,7 @@ public sealed class RunIdentityTests
         { s_run with { LatentColumn = "x" }, "dataset.latents_column is x there and latents_64 here" },
         { s_run with { Samples = 14 }, "the number of samples is 14 there and 13 here" },
         { s_run with { Data = "" }, "the digest of the data's index files is empty there and ab12 here" },
+        { s_run with { Streams = "5 of 4" }, "dataset.train.streams is 5 of 4 there and absent here" },
         { s_run with { OrderVersion = 2 }, "the version of the sample order is 2 there and 1 here" },
         { s_run with { Device = "cpu-b" }, "the kind of device is cpu-b there and cpu-a here" },
     };
@@ -60,6 +61,15 @@ public sealed class RunIdentityTests
         Assert.Equal(sentence, Assert.Single(s_run.Differences(stored)));
         Assert.Null(s_run.Continue(stored, takesOtherDevices: false, out IReadOnlyList<string> differences));
         Assert.Equal(sentence, Assert.Single(differences));
+    }
+
+    // Earlier releases read the identity of a run without streams.
+    [Fact]
+    public void Streams_AreWrittenOnlyIfThereAreAny()
+    {
+        Assert.DoesNotContain("streams", s_run.ToJson());
+        RunIdentity mixed = s_run with { Streams = "5 of 4" };
+        Assert.Equal(mixed, RunIdentity.Parse(mixed.ToJson()));
     }
 
     [Fact]

@@ -194,24 +194,9 @@ public sealed class StageRulesTests
         Assert.Equal((27, 27), (position.LeftOut!.Times, position.LeftOut.Samples.Count));
     }
 
-    [Fact]
-    public void Report_ListsAThousandSamplesLeftOut_AndCountsTheOthers()
-    {
-        BadSample[] bad = [.. Enumerable.Range(0, 1001).Select(sample => new BadSample(sample, "latents", "NaN"))];
-        (LeftOutSamples all, IReadOnlyList<LeftOutSample> added) =
-            LeftOutSamples.None.With(4, bad, place => $"{place}");
-        Assert.Equal((1001, 1000, 1000), (all.Times, all.Samples.Count, added.Count));
-        Assert.All(all.Samples, sample => Assert.Equal((4, 1), (sample.Step, sample.Times)));
-
-        (LeftOutSamples again, added) = all.With(9, [bad[5]], place => $"{place}");
-        Assert.Equal((1002, 0), (again.Times, added.Count));
-        Assert.Equal((4, 2), (again.Samples[5].Step, again.Samples[5].Times));
-        Assert.Same(all, all.With(10, [], place => $"{place}").All);
-    }
-
     // The advice depends on the most frequent reason of the consecutive skips.
     [Fact]
-    public void RunThatDiverges_IsToldWhatIsToBlame()
+    public void RunThatDiverges_NamesTheLikelyCause()
     {
         BatchOutcome one = s_bad with { NotFinite = 1, Largest = new SampleLoss(7, float.NaN) };
         Assert.Contains("place 7 alone", Ends(RunPosition.Start, one, one, one));

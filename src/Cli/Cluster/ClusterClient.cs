@@ -109,13 +109,21 @@ internal sealed class ClusterClient : IDisposable
     }
 
     /// <summary>Calls a route whose response is a file.</summary>
-    public async Task<byte[]> BytesAsync(
-        HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
+    public Task<byte[]> BytesAsync(
+        HttpMethod method, string path, JsonObject? body, CancellationToken cancellation) =>
+        SendAsync(method, path, body is null ? null : JsonContent.Create(body), cancellation);
+
+    /// <summary>Stores bytes at a path.</summary>
+    public Task<byte[]> PutAsync(string path, ReadOnlyMemory<byte> bytes, CancellationToken cancellation) =>
+        SendAsync(HttpMethod.Put, path, new ReadOnlyMemoryContent(bytes), cancellation);
+
+    private async Task<byte[]> SendAsync(
+        HttpMethod method, string path, HttpContent? content, CancellationToken cancellation)
     {
         using var patience = new CancellationTokenSource(Patience.Answer, _clock);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellation);
         using var request = new HttpRequestMessage(method, path);
-        request.Content = body is null ? null : JsonContent.Create(body);
+        request.Content = content;
         try
         {
             using HttpResponseMessage answer = await _http.SendAsync(request, either.Token);

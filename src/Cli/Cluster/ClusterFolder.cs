@@ -28,6 +28,12 @@ internal sealed class ClusterFolder : IDisposable
     /// <summary>Folder of pictures, caption features, latents and snapshots.</summary>
     public string Blobs => System.IO.Path.Combine(Path, "blobs");
 
+    /// <summary>Folder of cached training data.</summary>
+    public string TrainingData => System.IO.Path.Combine(Path, "training");
+
+    /// <summary>Folder of the silos' copies of published models.</summary>
+    public string Models => System.IO.Path.Combine(Path, "models");
+
     /// <summary>Folder of the processes' logs.</summary>
     public string Logs => System.IO.Path.Combine(Path, "logs");
 
@@ -111,7 +117,8 @@ internal sealed class ClusterFolder : IDisposable
             string[] warnings =
             [
                 .. PrivateFiles.Intruders(Path), .. PrivateFiles.CloseFiles(Path, LockFile, ClusterFile.FileName),
-                .. PrivateFiles.MakeFolder(Store), .. PrivateFiles.MakeFolder(Blobs), .. PrivateFiles.MakeFolder(Logs),
+                .. PrivateFiles.MakeFolder(Store), .. PrivateFiles.MakeFolder(Blobs),
+                .. PrivateFiles.MakeFolder(Models), .. PrivateFiles.MakeFolder(Logs),
             ];
             Array.ForEach(warnings, warn);
         }

@@ -95,9 +95,11 @@ internal sealed record ClusterPlan
             ["Silo__ProxyPort"] = $"{ports.ProxyPort}",
             ["Silo__HttpPort"] = $"{ports.HttpPort}",
             ["Blobs__Folder"] = Folder.Blobs,
+            ["ModelCache__Folder"] = Folder.Models,
             ["Device__Threads"] = $"{Threads}",
             ["Store__Redis"] = null,
             ["Store__Folder"] = Folder.Store,
+            ["TrainingData__CacheFolder"] = Folder.TrainingData,
         };
         if (Slots is { } slots)
         {

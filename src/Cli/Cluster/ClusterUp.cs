@@ -125,7 +125,8 @@ internal sealed class ClusterUp(
         using var admin = new ClusterClient(new Uri(plan.File.Url!), plan.File.AdminKey, clock);
         string path = $"/v1/admin/tenants/{Tenant}";
         JsonNode tenant = await admin.RetryAsync(async () => await FindAsync(admin, path, stop)
-            ?? (await admin.CallAsync(HttpMethod.Put, path, [], stop))!, stop, mayBeDown: true);
+            ?? (await admin.CallAsync(
+                HttpMethod.Put, path, new JsonObject { ["may_train"] = true }, stop))!, stop, mayBeDown: true);
         if (plan.File.Key is { } key
             && tenant["keys"]!.AsArray().Any(one => one!["hash"]!.GetValue<string>() == ApiKey.HashOf(key)))
         {

@@ -97,7 +97,8 @@ internal static class DataCommand
     private static string Describe(StoredPictures pictures) =>
         pictures.PassedOver.Count == 0 ? pictures.Taken : $"{pictures.Taken}; ignored {pictures.PassedOver}";
 
-    private static void ReportTruncated(CutCaptions cut)
+    /// <summary>Warns about the first truncated captions, and reports their number.</summary>
+    public static void ReportTruncated(CutCaptions cut)
     {
         foreach (CutCaption caption in cut.First)
         {

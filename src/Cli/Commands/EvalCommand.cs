@@ -1,13 +1,12 @@
 // atelier eval: the quality of a model's pictures, on the demo world or on a data set.
 using System.CommandLine;
 using System.Globalization;
-using Atelier.Model.Clip;
+using Atelier.Model.Data;
 using Atelier.Model.Data.Sources;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Evaluation;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
-using Atelier.Model.Weights;
 using Atelier.Shapes.Evaluating;
 using Atelier.Shapes.Judging;
 
@@ -157,19 +156,14 @@ internal static class EvalCommand
                 new PictureColumns(parsed.GetValue(captionColumn), parsed.GetValue(pictureColumn)));
             DataCommand.ReportOrigin(set, parsed.GetRequiredValue(pictures));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
-            ClipTokenizer tokenizer = ClipTokenizer.Load(
-                folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
-            using var clip = new ClipModel(folder.ClipConfig);
-            using (IWeightSource source = WeightFile.Open(folder.PathOf(folder.TextEncoder)))
-            {
-                StrictLoader.Load(clip, source);
-            }
-
-            double score = Output.WithProgress("scoring", progress => PictureScores.Clip(
-                clip, tokenizer, set, seen => progress((double)seen / set.Count), cancellation));
+            (double score, CutCaptions cut) = Output.WithProgress("scoring", progress => PictureScores.Clip(
+                folder, set, seen => progress((double)seen / set.Count), cancellation));
+            DataCommand.ReportTruncated(cut);
             Output.Line($"CLIP score {Number(score, "f3")} ({set.Count} pictures)");
-            Output.Json(
-                parsed.GetValue(json), new { ClipScore = score, Pictures = set.Count, set.Taken, set.PassedOver });
+            Output.Json(parsed.GetValue(json), new
+            {
+                ClipScore = score, Pictures = set.Count, set.Taken, set.PassedOver, Cut = cut,
+            });
             return Task.FromResult(0);
         });
         return command;

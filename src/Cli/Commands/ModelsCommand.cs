@@ -11,7 +11,10 @@ namespace Atelier.Cli.Commands;
 internal static class ModelsCommand
 {
     public static Command Create() =>
-        new("models", "Imports, lists and inspects models.") { Import(), List(), Inspect() };
+        new("models", "Imports, lists and inspects models; withdraws published ones.")
+        {
+            Import(), List(), Inspect(), ModelsUnpublishCommand.Create(),
+        };
 
     private static Command Import()
     {
@@ -153,7 +156,7 @@ internal static class ModelsCommand
                     f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
             string[] sentences = faults is null
                 ? ["The model's parts were not run, because a file differs from its digest."]
-                : faults.Count == 0 ? ["Every part gives finite numbers."]
+                : faults.Count == 0 ? ["Every part returns finite numbers."]
                 : [.. faults.Select(fault => fault.Of(model.Name))];
             Array.ForEach(sentences, Output.Line);
             Output.Json(parsed.GetValue(json), files);

@@ -4,6 +4,8 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;
+using Atelier.Contracts.Training;
+using Atelier.Model.Data.Caching;
 using Atelier.Model.Training.Runs;
 
 namespace Atelier.Cli.Commands;
@@ -15,7 +17,7 @@ internal static class RunsCommand
 
     public static Command Create() => new("runs", "Trains models in a running cluster.")
     {
-        Submit(), List(), Show(), Watch(), Resume(), Export(), Cancel(),
+        Submit(), List(), Show(), Watch(), Pause(), Resume(), Export(), RunsPublishCommand.Create(), Cancel(),
     };
 
     private static Command Submit()
@@ -42,19 +44,38 @@ internal static class RunsCommand
             Description = "Resumes each stage from the checkpoints that `atelier train` left in trainer.save_folder, "
                 + "if there are any.",
         };
+        var upload = new Option<bool>("--upload")
+        {
+            Description = "Uploads the data that the cluster does not have yet, so that its silos need not see the "
+                + "folders.",
+        };
+        Option<int?> priority = Choices.NumberOrNone(
+            "--priority", -RunSubmission.PriorityMax, RunSubmission.PriorityMax,
+            "Priority, -100 to 100: runs of higher priority get devices first.");
+        Option<double?> weight = Choices.NumberOrNone(
+            "--weight", 1.0, RunSubmission.WeightMax,
+            "Share of the devices relative to other runs of the same priority, 1 to 1000.");
+        Option<double?> budget = Choices.NumberOrNone(
+            "--budget", 1.0, 1e15, "Device-seconds after which the run pauses.");
         command.Add(id);
         command.Add(resume);
+        command.Add(priority);
+        command.Add(weight);
+        command.Add(budget);
+        command.Add(upload);
         command.SetAction(async (parsed, cancellation) =>
         {
             string path = parsed.GetRequiredValue(config);
             string[] changes = parsed.GetValue(overrides) ?? [];
+            using ClusterClient client = cluster.Connect(parsed);
+            DataUpload? uploads = parsed.GetValue(upload) ? new DataUpload(client) : null;
             var stages = new JsonArray();
             foreach (string file in StageFiles.Of(path))
             {
                 StageConfig stage = StageConfig.Read(file, changes);
                 string[] folders =
                 [
-                    .. changes, $"dataset.train.datadir={string.Join(',', stage.DataFolders.Select(Full))}",
+                    .. changes, .. await DataAsync(stage, uploads, cancellation),
                     $"trainer.save_folder={Full(stage.Folder)}",
                     .. stage.Start.Path is { } start ? (string[])[$"trainer.load_path={Full(start)}"] : [],
                 ];
@@ -73,9 +94,13 @@ internal static class RunsCommand
                 throw new UserErrorException($"--id is {name}; it must have {Names.Rule}.");
             }
 
-            using ClusterClient client = cluster.Connect(parsed);
-            JsonNode? run = await client.CallAsync(
-                HttpMethod.Post, Path, new JsonObject { ["id"] = name, ["stages"] = stages }, cancellation);
+            var body = new JsonObject
+            {
+                ["id"] = name, ["stages"] = stages, ["priority"] = parsed.GetValue(priority),
+                ["weight"] = parsed.GetValue(weight), ["budget_seconds"] = parsed.GetValue(budget),
+            };
+            JsonNode? run = await client.RetryAsync(
+                () => client.CallAsync(HttpMethod.Post, Path, body, cancellation), cancellation);
             Describe(run!);
             return 0;
         });
@@ -85,16 +110,20 @@ internal static class RunsCommand
     private static Command List()
     {
         var cluster = new ClusterOptions();
-        Command command = cluster.AddTo(new Command("list", "Lists open runs."));
+        Command command = cluster.AddTo(new Command("list", "Lists open runs, then ended runs, the last one first."));
         command.SetAction(async (parsed, cancellation) =>
         {
             using ClusterClient client = cluster.Connect(parsed);
             JsonNode? list = await client.CallAsync(HttpMethod.Get, Path, null, cancellation);
-            foreach (JsonNode? run in list!["data"]!.AsArray())
-            {
-                Describe(run!);
-            }
-
+            Output.Table(
+                ["run", "status", "stage", "safe step", "steps", "priority", "weight", "owner", "submitted"],
+                [.. list!["data"]!.AsArray().Select(run => (IReadOnlyList<string>)
+                [
+                    $"{run!["id"]}", $"{run["status"]}",
+                    $"{run["stage_name"]} ({run["stage"]!.GetValue<int>() + 1} of {run["stage_count"]})",
+                    $"{run["safe_step"]}", $"{run["steps"]}", $"{run["priority"]}", $"{run["weight"]}",
+                    $"{run["owner"]}", Time($"{run["submitted_at"]}"),
+                ])]);
             return 0;
         });
         return command;
@@ -124,23 +153,34 @@ internal static class RunsCommand
     {
         var cluster = new ClusterOptions();
         Argument<string> id = Id();
-        Command command = cluster.AddTo(new Command("watch", "Follows a run until it ends."));
+        Command command = cluster.AddTo(new Command(
+            "watch", "Follows a run until it ends: its progress, and what happens to it."));
         command.Add(id);
         command.SetAction(async (parsed, cancellation) =>
         {
             using ClusterClient client = cluster.Connect(parsed);
             string last = "";
+            var notes = new HashSet<string>();
             while (true)
             {
                 JsonNode run = await GetAsync(client, parsed.GetRequiredValue(id), cancellation);
                 JsonNode stage = run["stages"]!.AsArray()[^1]!;
+                foreach (JsonNode? note in stage["notes"]!.AsArray())
+                {
+                    string text = $"{Time($"{note!["at"]}")} {stage["name"]} at step {note["step"]}: {note["text"]}";
+                    if (notes.Add(text))
+                    {
+                        Output.Line(text);
+                    }
+                }
+
                 string line = $"{LineOf(stage)} {stage["trouble"]}".TrimEnd();
                 if (line != last)
                 {
                     Output.Line(last = line);
                 }
 
-                if (run["status"]!.GetValue<string>() is not "running" and var status)
+                if (run["status"]!.GetValue<string>() is not ("running" or "paused") and var status)
                 {
                     Describe(run);
                     return status == "done" ? 0 : 1;
@@ -152,18 +192,40 @@ internal static class RunsCommand
         return command;
     }
 
+    private static Command Pause()
+    {
+        var now = new Option<bool>("--now")
+        {
+            Description = "Stops trainers at once. The steps since the last checkpoint are computed again later.",
+        };
+        return Change(
+            new Command("pause", "Pauses a run at its next checkpoint."), now,
+            parsed => new JsonObject { ["now"] = parsed.GetValue(now) });
+    }
+
     private static Command Resume()
+    {
+        Option<double?> budget = Choices.NumberOrNone(
+            "--budget", 1.0, 1e15, "New budget of the run, in device-seconds.");
+        return Change(
+            new Command("resume", "Resumes a paused run from its last checkpoint."), budget,
+            parsed => new JsonObject { ["budget_seconds"] = parsed.GetValue(budget) });
+    }
+
+    private static Command Change(Command verb, Option option, Func<ParseResult, JsonObject> body)
     {
         var cluster = new ClusterOptions();
         Argument<string> id = Id();
-        Command command = cluster.AddTo(new Command(
-            "resume", "Resumes a paused run from its last checkpoint."));
+        Command command = cluster.AddTo(verb);
         command.Add(id);
+        command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {
             using ClusterClient client = cluster.Connect(parsed);
-            string path = $"{Path}/{Uri.EscapeDataString(parsed.GetRequiredValue(id))}/resume";
-            await client.CallAsync(HttpMethod.Post, path, new JsonObject(), cancellation);
+            string path = $"{Path}/{Uri.EscapeDataString(parsed.GetRequiredValue(id))}/{verb.Name}";
+            JsonNode? run = await client.RetryAsync(
+                () => client.CallAsync(HttpMethod.Post, path, body(parsed), cancellation), cancellation);
+            Describe(run!);
             return 0;
         });
         return command;
@@ -208,6 +270,26 @@ internal static class RunsCommand
     private static async Task<JsonNode> GetAsync(ClusterClient client, string id, CancellationToken cancellation) =>
         (await client.CallAsync(HttpMethod.Get, $"{Path}/{Uri.EscapeDataString(id)}", null, cancellation))!;
 
+    // Where silos find the stage's data, as changes of its configuration.
+    private static async Task<List<string>> DataAsync(
+        StageConfig stage, DataUpload? uploads, CancellationToken cancellation)
+    {
+        var changes = new List<string>();
+        foreach ((string key, IReadOnlyList<string> folders) in stage.DataKeys)
+        {
+            var places = new List<string>();
+            foreach (string folder in folders)
+            {
+                places.Add(DataManifest.DigestIn(folder) is not null ? folder
+                    : uploads is null ? Full(folder) : await uploads.RunAsync(Full(folder), cancellation));
+            }
+
+            changes.Add($"{key}={string.Join(',', places)}");
+        }
+
+        return changes;
+    }
+
     private static string Full(string path) => System.IO.Path.GetFullPath(path);
 
     private static void Describe(JsonNode run)
@@ -224,6 +306,13 @@ internal static class RunsCommand
                     + (trainer["step"] is { } step ? $", step {step}" : ""));
             }
 
+            if (stage["panels"]?.AsArray() is [.., { } panel])
+            {
+                Output.Line(
+                    $"    panel of step {panel["step"]}"
+                    + (Number(panel["score"]) is { } score ? Invariant($", CLIP score {score:f2}") : ""));
+            }
+
             if (stage["weights"] is { } weights)
             {
                 Output.Line($"    weights {weights.GetValue<string>()[..16]}");
@@ -238,9 +327,19 @@ internal static class RunsCommand
 
     private static string LineOf(JsonNode stage)
     {
-        string loss = stage["loss"] is { } value
-            ? $"  loss {value.GetValue<double>().ToString("f4", CultureInfo.InvariantCulture)}" : "";
-        return $"{stage["name"]} {stage["step"]}/{stage["steps"]}{loss}  safe step {stage["safe_step"]}  world "
-            + $"{stage["world"]}, {stage["trainers"]!.AsArray().Count} trainers";
+        string loss = Number(stage["loss"]) is { } value ? Invariant($"  loss {value:f4}") : "";
+        string rate = Number(stage["images_per_second"]) is { } images ? Invariant($"  {images:f0} images/s") : "";
+        string left = Number(stage["seconds_left"]) is { } seconds
+            ? Invariant($"  {TimeSpan.FromSeconds(Math.Min(seconds, 1e9)):d\\.hh\\:mm\\:ss} left") : "";
+        return $"{stage["name"]} {stage["step"]}/{stage["steps"]}{loss}{rate}{left}  safe step {stage["safe_step"]}  "
+            + $"world {stage["world"]}, {stage["trainers"]!.AsArray().Count} trainers";
     }
+
+    private static double? Number(JsonNode? node) => node?.GetValue<double>();
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private static string Time(string text) =>
+        DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, out DateTimeOffset time)
+            ? time.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture) : text;
 }

@@ -49,10 +49,15 @@ internal static class TenantsCommand
             "--sessions", 0, TenantSettings.SessionsMax, "Maximum number of sessions.");
         Option<int?> stored = Choices.NumberOrNone(
             "--stored-megabytes", 0, TenantSettings.StoredMegabytesMax, "Maximum MiB of stored requests and sessions.");
+        var mayTrain = new Option<bool?>("--may-train")
+        {
+            Description = "Whether the tenant may submit training runs (true or false). Trainers read whatever folder "
+                + "a run names, so the right is for trusted tenants.",
+        };
         return Verb(
             new Command("put", "Creates a tenant, or changes the given settings.")
             {
-                tenant, weight, requests, open, evaluations, sessions, stored,
+                tenant, weight, requests, open, evaluations, sessions, stored, mayTrain,
             },
             async (parsed, client, cancellation) =>
             {
@@ -63,6 +68,7 @@ internal static class TenantsCommand
                 Set("evaluations_per_day", parsed.GetValue(evaluations));
                 Set("sessions", parsed.GetValue(sessions));
                 Set("stored_megabytes", parsed.GetValue(stored));
+                Set("may_train", parsed.GetValue(mayTrain));
                 Show([Row(await CallAsync(client, HttpMethod.Put, PathOf(parsed, tenant), body, cancellation))]);
 
                 void Set<T>(string member, T? value) where T : struct

@@ -30,10 +30,12 @@ internal static class TrainCommand
             "--threads", 1, TrainingSettings.ThreadsPerShardMax,
             "libtorch threads; by default one per core. They affect how many shards are computed at a time, but not "
             + "the resulting weights.");
+        var costs = new ClusterCosts();
         var command = new Command("train", "Trains a model. If the command is repeated, it resumes where it stopped.")
         {
             config, overrides, dryRun, threads,
         };
+        costs.AddTo(command);
         command.SetAction((parsed, cancellation) =>
         {
             if (parsed.GetValue(threads) is { } count)
@@ -48,13 +50,15 @@ internal static class TrainCommand
                     .. StageFiles.Of(parsed.GetRequiredValue(config)).Select(
                         path => StageConfig.Read(path, parsed.GetValue(overrides) ?? [])),
                 ];
+            if (parsed.GetValue(dryRun))
+            {
+                costs.Print(parsed, [.. stages.Select(stage => (stage, Describe(stage)))]);
+                return Task.FromResult(0);
+            }
+
             foreach (StageConfig stage in stages)
             {
-                if (parsed.GetValue(dryRun))
-                {
-                    Describe(stage);
-                }
-                else if (!StageTraining.Run(stage, new StageOutput(), cancellation))
+                if (!StageTraining.Run(stage, new StageOutput(), cancellation))
                 {
                     return Task.FromResult(130);
                 }
@@ -65,7 +69,8 @@ internal static class TrainCommand
         return command;
     }
 
-    private static void Describe(StageConfig stage)
+    // Returns the number of the network's parameters.
+    private static double Describe(StageConfig stage)
     {
         foreach (string line in stage.Lines)
         {
@@ -95,5 +100,6 @@ internal static class TrainCommand
                 (rate / 1e9).ToString("n0", CultureInfo.InvariantCulture),
                 (stage.Steps * flops / (0.5 * rate) / 3600).ToString("n1", CultureInfo.InvariantCulture),
             ]]);
+        return parameters;
     }
 }

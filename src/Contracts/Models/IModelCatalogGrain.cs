@@ -15,6 +15,12 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     [Alias("Register")]
     Task<bool> RegisterAsync(ModelCard card);
 
+    /// <summary>
+    /// Removes a published model that was withdrawn. A worker that still holds the model registers it again.
+    /// </summary>
+    [Alias("Remove")]
+    Task RemoveAsync(ModelDigest model);
+
     /// <summary>All models that are not retired, the default one first.</summary>
     [Alias("List")]
     Task<ModelCard[]> ListAsync();

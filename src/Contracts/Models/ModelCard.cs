@@ -71,6 +71,10 @@ public sealed record ModelCard
     [Id(14)]
     public int PromptTokensMax { get; init; }
 
+    /// <summary>The checkpoint whose weights a published model has; null for a model from a folder.</summary>
+    [Id(15)]
+    public ModelOrigin? Origin { get; init; }
+
     /// <summary>What is wrong with a worker's card, as a sentence; null if it is valid.</summary>
     public string? Fault() => this switch
     {

@@ -43,6 +43,13 @@ public sealed record TenantSettings
     [Id(5)]
     public int StoredMegabytes { get; init; } = 1024;
 
+    /// <summary>
+    /// Whether the tenant may submit training runs. Trainers read whatever folder a run names, so the right is for
+    /// trusted tenants.
+    /// </summary>
+    [Id(6)]
+    public bool MayTrain { get; init; }
+
     /// <summary>What is wrong with these settings, as a sentence; null if they are valid.</summary>
     public string? Fault() => this switch
     {

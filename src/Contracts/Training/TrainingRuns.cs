@@ -46,7 +46,23 @@ public sealed record StageSource
     /// </summary>
     [Id(4)]
     public bool Resumes { get; init; }
+
+    /// <summary>
+    /// The networks that made the stage's latents; null if they were not recorded, or differ between its data sets.
+    /// </summary>
+    [Id(5)]
+    public LatentNetworks? Networks { get; init; }
 }
+
+/// <summary>The networks that made latents and caption features, by digest, as recorded beside the data.</summary>
+/// <param name="Autoencoder">Digest of the autoencoder's parameters.</param>
+/// <param name="TextEncoder">Digest of the text encoder's parameters.</param>
+/// <param name="Vocabulary">Digest of the tokenizer's vocabulary.</param>
+/// <param name="Precision">Precision of the parameters.</param>
+[GenerateSerializer, Immutable, Alias("atelier.LatentNetworks")]
+public sealed record LatentNetworks(
+    [property: Id(0)] string Autoencoder, [property: Id(1)] string TextEncoder, [property: Id(2)] string Vocabulary,
+    [property: Id(3)] string Precision);
 
 /// <summary>The phase of a run.</summary>
 public enum RunPhase
@@ -62,6 +78,9 @@ public enum RunPhase
 
     /// <summary>The run was cancelled.</summary>
     Cancelled,
+
+    /// <summary>The run waits until somebody resumes it.</summary>
+    Paused,
 }
 
 /// <summary>A trainer as its stage sees it.</summary>
@@ -135,7 +154,51 @@ public sealed record StageView
     /// </summary>
     [Id(10)]
     public string? Records { get; init; }
+
+    /// <summary>Samples trained on per second; null before two steps were applied in a row.</summary>
+    [Id(11)]
+    public double? SamplesPerSecond { get; init; }
+
+    /// <summary>Seconds until the end of the stage at the present rate; null if the rate is not known.</summary>
+    [Id(12)]
+    public double? SecondsLeft { get; init; }
+
+    /// <summary>Device-seconds that the stage has taken so far.</summary>
+    [Id(13)]
+    public double DeviceSeconds { get; init; }
+
+    /// <summary>What has happened to the stage, the last few notes, oldest first.</summary>
+    [Id(14)]
+    public StageNote[] Notes { get; init; } = [];
+
+    /// <summary>Whether the stage waits until somebody resumes it.</summary>
+    [Id(15)]
+    public bool IsPaused { get; init; }
+
+    /// <summary>Panels that were drawn, oldest first.</summary>
+    [Id(16)]
+    public PanelView[] Panels { get; init; } = [];
 }
+
+/// <summary>A panel of a stage: pictures that show what it had learned at a checkpoint.</summary>
+/// <param name="Step">Number of steps that the checkpoint includes.</param>
+/// <param name="Sheet">SHA-256 of the sheet of pictures.</param>
+/// <param name="Score">CLIP score of the pictures; null without one.</param>
+/// <param name="IsHeld">Whether the score has fallen too far, so that the stage was held.</param>
+[GenerateSerializer, Immutable, Alias("atelier.PanelView")]
+public sealed record PanelView(
+    [property: Id(0)] long Step, [property: Id(1)] string Sheet, [property: Id(2)] double? Score,
+    [property: Id(3)] bool IsHeld);
+
+/// <summary>Something that has happened to a stage: who joined, who was lost and why, what was stored.</summary>
+/// <param name="Number">Number of the note within the stage, from 1.</param>
+/// <param name="Step">Step at which it happened.</param>
+/// <param name="At">When it happened.</param>
+/// <param name="Text">What happened, as text for people.</param>
+[GenerateSerializer, Immutable, Alias("atelier.StageNote")]
+public sealed record StageNote(
+    [property: Id(0)] long Number, [property: Id(1)] long Step, [property: Id(2)] DateTimeOffset At,
+    [property: Id(3)] string Text);
 
 /// <summary>A run's state.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.RunView")]
@@ -156,6 +219,37 @@ public sealed record RunView
     /// <summary>Number of stages of the run.</summary>
     [Id(3)]
     public required int StageCount { get; init; }
+
+    /// <inheritdoc cref="RunSubmission.Priority"/>
+    [Id(4)]
+    public int Priority { get; init; }
+
+    /// <inheritdoc cref="RunSubmission.Weight"/>
+    [Id(5)]
+    public double Weight { get; init; } = 1;
+
+    /// <inheritdoc cref="RunSubmission.BudgetSeconds"/>
+    [Id(6)]
+    public double? BudgetSeconds { get; init; }
+
+    /// <inheritdoc cref="RunSubmission.Owner"/>
+    [Id(7)]
+    public TenantId? Owner { get; init; }
+
+    /// <summary>When the run was submitted.</summary>
+    [Id(8)]
+    public DateTimeOffset SubmittedAt { get; init; }
+
+    /// <summary>When the run ended; null while it is open.</summary>
+    [Id(9)]
+    public DateTimeOffset? EndedAt { get; init; }
+
+    /// <summary>Device-seconds that the run's stages have taken so far.</summary>
+    [Id(10)]
+    public double DeviceSeconds { get; init; }
+
+    /// <summary>Whether the run trains, waits or is paused.</summary>
+    public bool IsOpen => Phase is RunPhase.Running or RunPhase.Paused;
 }
 
 /// <summary>The answer to the submission of a run.</summary>
@@ -178,9 +272,9 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     /// <summary>Maximum number of stages of a run.</summary>
     const int StagesMax = 16;
 
-    /// <summary>Submits the run. Idempotent: the same stages are accepted again.</summary>
-    [Alias("Submit")]
-    Task<RunAnswer> SubmitAsync(StageSource[] stages);
+    /// <summary>Submits the run. Idempotent: the same submission is accepted again.</summary>
+    [Alias("SubmitRun")]
+    Task<RunAnswer> SubmitAsync(RunSubmission submission);
 
     /// <summary>The run's state; null if it was never submitted.</summary>
     [Alias("View")]
@@ -190,49 +284,53 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     [Alias("Current")]
     Task<(StageSource Source, int Stage)?> CurrentAsync();
 
+    /// <summary>Whether the run is open and one of its stages names a data set of the blob store.</summary>
+    /// <param name="set">Digest of the data set's manifest.</param>
+    [Alias("NamesData")]
+    Task<bool> NamesDataAsync(string set);
+
+    /// <summary>A stage as it was submitted; null if the run has no such stage.</summary>
+    /// <param name="stage">Index of the stage.</param>
+    [Alias("Stage")]
+    Task<StageSource?> StageAsync(int stage);
+
+    /// <summary>The tenant that submitted the run; null for the administrator.</summary>
+    [Alias("Owner")]
+    Task<TenantId?> OwnerAsync();
+
     /// <summary>Cancels the run; its last checkpoint is kept.</summary>
     [Alias("Cancel")]
     Task CancelAsync();
 
-    /// <summary>Resumes the run if it is paused; otherwise has no effect.</summary>
-    [Alias("Resume")]
-    Task ResumeAsync();
+    /// <summary>Pauses the run; otherwise has no effect if the run is not running.</summary>
+    /// <param name="isImmediate">
+    /// Whether trainers stop at once, so that the steps since the last checkpoint are computed again; otherwise they
+    /// stop at the next checkpoint.
+    /// </param>
+    [Alias("Pause")]
+    Task PauseAsync(bool isImmediate);
+
+    /// <summary>
+    /// Resumes the run if it is paused, and withdraws a pause that waits for the next checkpoint. A new budget applies
+    /// to every open run; a run that is over does not change.
+    /// </summary>
+    /// <param name="budgetSeconds">The run's new budget in device-seconds; null to keep the budget.</param>
+    [Alias("ResumeRun")]
+    Task ResumeAsync(double? budgetSeconds);
+
+    /// <summary>Notifies the run that its current stage is paused. Idempotent.</summary>
+    /// <param name="stage">Index of the stage.</param>
+    [Alias("StagePaused")]
+    Task StagePausedAsync(int stage);
 
     /// <summary>Notifies the run that a stage is complete or cannot continue. Idempotent.</summary>
     /// <param name="stage">Index of the stage.</param>
     /// <param name="failure">Why the stage cannot continue; null if it is complete.</param>
-    [Alias("StageEnded")]
-    Task StageEndedAsync(int stage, string? failure);
-}
+    /// <param name="deviceSeconds">Device-seconds that the stage has taken.</param>
+    [Alias("StageIsOver")]
+    Task StageEndedAsync(int stage, string? failure, double deviceSeconds);
 
-/// <summary>The list of a cluster's open runs; the grain's key is 0.</summary>
-[Alias("atelier.ITrainingBoardGrain")]
-public interface ITrainingBoardGrain : IGrainWithIntegerKey
-{
-    /// <summary>Maximum number of open runs.</summary>
-    const int RunsMax = 256;
-
-    /// <summary>
-    /// Adds an open run to the list, or updates its current stage. Returns false if too many runs are open.
-    /// </summary>
-    [Alias("Open")]
-    Task<bool> OpenAsync(RunId run, int stage);
-
-    /// <summary>Removes a run from the list, because it is over.</summary>
-    [Alias("Close")]
-    Task CloseAsync(RunId run);
-
-    /// <summary>All open runs with their current stages, in order of submission.</summary>
-    [Alias("List")]
-    Task<OpenRun[]> ListAsync();
-}
-
-/// <summary>An open run.</summary>
-/// <param name="Run">The run.</param>
-/// <param name="Stage">Index of its current stage.</param>
-[GenerateSerializer, Immutable, Alias("atelier.OpenRun")]
-public readonly record struct OpenRun([property: Id(0)] RunId Run, [property: Id(1)] int Stage)
-{
-    /// <summary>The key of the stage's grain.</summary>
-    public string StageKey => $"{Run}/{Stage}";
+    /// <summary>Whether the run may need a blob, because it is open or one of its stages may need the blob.</summary>
+    [Alias("MayNeed")]
+    Task<bool> MayNeedAsync(BlobName blob);
 }

@@ -68,6 +68,10 @@ public interface IWorkerGrain : IGrainWithStringKey
     [Alias("Wake"), OneWay]
     Task WakeAsync();
 
+    /// <summary>Notifies the worker's silo that the cluster's published models have changed.</summary>
+    [Alias("ModelsChanged"), OneWay]
+    Task ModelsChangedAsync();
+
     /// <summary>
     /// Drains the worker: it takes no more work and releases the work that it holds, with snapshots. Completes once the
     /// worker holds nothing.

@@ -16,6 +16,8 @@ internal static class PageFiles
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/app.js", "app.js", "text/javascript; charset=utf-8"),
         ("/style.css", "style.css", "text/css; charset=utf-8"),
+        ("/training", "training.html", "text/html; charset=utf-8"),
+        ("/training.js", "training.js", "text/javascript; charset=utf-8"),
     ];
 
     /// <summary>Maps the page at / and the files that it loads.</summary>

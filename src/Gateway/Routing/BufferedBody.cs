@@ -3,6 +3,7 @@
 // key accept no body, because a client that sends one slowly could hold its connection indefinitely.
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
+using Atelier.Gateway.Settings;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;
@@ -32,6 +33,12 @@ internal static class BufferedBody
             context.Response.Headers.Connection = "close";
             await GatewayError.BodyNotAllowed.WriteAsync(context);
             return;
+        }
+
+        if (context.Features.Get<CallerFeature>() is { Caller.IsAdmin: true } && Routes.Is(context, Routes.Large)
+            && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
+        {
+            limit.MaxRequestBodySize = GatewaySettings.DataBytesMax;
         }
 
         using var body = new MemoryStream();

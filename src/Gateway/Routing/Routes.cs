@@ -21,6 +21,9 @@ internal sealed class Routes(GatewaySettings settings)
     /// <summary>Metadata key of routes whose paths end with a name that is free text.</summary>
     public const string FreeText = "freetext";
 
+    /// <summary>Metadata key of routes on which an administrator may send larger bodies.</summary>
+    public const string Large = "large";
+
     /// <summary>Name of the proxy's cluster of all silos, for requests that do not wait for a picture.</summary>
     public const string Silos = "silos";
 
@@ -41,7 +44,9 @@ internal sealed class Routes(GatewaySettings settings)
         Route("docs", "/docs/{**rest}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
         Route("links", "/v1/pictures/{token}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
         Route("events", "/v1/generations/{id}/events", Silos, null, Resumable),
+        Route("run-events", "/v1/training/runs/{id}/events", Silos, null, Resumable),
         Route("images", "/v1/images/{**rest}", Drawing, null, null),
+        Route("data", "/v1/training/data/{**rest}", Silos, null, Large),
         Route("models", "/v1/models/{**name}", Silos, null, FreeText),
         Route("api", "/v1/{**rest}", Silos, null, null),
     ];

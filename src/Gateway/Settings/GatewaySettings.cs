@@ -18,6 +18,9 @@ public sealed record GatewaySettings
     /// <summary>Maximum size of a request's body, in bytes.</summary>
     public const int RequestBytesMax = 1 << 20;
 
+    /// <summary>Maximum size of a body with training data, in bytes.</summary>
+    public const int DataBytesMax = 16 << 20;
+
     /// <summary>Minimum length of the administrator's key, in characters.</summary>
     public const int AdminKeyLengthMin = 32;
 

@@ -127,6 +127,7 @@ async function enter(model) {
   $('model').textContent = model ? (model.name ?? model.id) : 'No model is available yet';
   $('steps').placeholder = model?.steps ?? '';
   $('guidance').placeholder = model?.guidance ?? '';
+  ask('GET', '/v1/training/runs').then(() => { $('training-link').hidden = false; }, () => { /* May not train. */ });
   $('size').textContent = model?.sizes ? `Pictures of ${model.sizes.join(', ')} pixels.` : '';
   session = recall('atelier.session');
   if (session) {

@@ -2,6 +2,7 @@
 // can be asked.
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
+using Atelier.Contracts.Training;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
@@ -30,6 +31,15 @@ public sealed class BlobOwners(
             [BlobOwnerType.Generation] = (blob, id) => blob.Tenant is { } tenant
                 ? grains.Generation(new GenerationKey(tenant, new GenerationId(id))).MayNeedAsync(blob)
                 : Task.FromResult(true),
+            [BlobOwnerType.Run] = (blob, id) => grains.GetGrain<ITrainingRunGrain>(id).MayNeedAsync(blob),
+            [BlobOwnerType.DataSet] = async (_, id) =>
+            {
+                RunSummary[] runs = await grains.GetGrain<ITrainingBoardGrain>(0).ListOpenAsync();
+                bool[] needs = await Task.WhenAll(runs.Select(
+                    run => grains.GetGrain<ITrainingRunGrain>(run.Run.Value).NamesDataAsync(id)));
+                return needs.Contains(true);
+            },
+            [BlobOwnerType.Model] = (blob, id) => grains.PublishedModels().MayNeedAsync(id, blob),
         };
         return new BlobOwners(asks, limits, logger);
     }

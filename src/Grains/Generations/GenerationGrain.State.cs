@@ -70,11 +70,11 @@ internal sealed partial class GenerationGrain
             logger.Failed(_key, outcome.State.Error, outcome.State.Message);
         }
 
-        bool tells = outcome.State != _state;
+        bool isChanged = outcome.State != _state;
         GenerationState before = _state;
         _state = outcome.State;
         Measure(before);
-        if (tells)
+        if (isChanged)
         {
             NotifyWatchers();
         }

@@ -293,6 +293,7 @@ internal sealed partial class GenerationGrain(
         }
         catch (Exception error) when (GrainCalls.IsTransient(error))
         {
+            GrainCalls.Count(error, nameof(RetirementAsync));
             return null;
         }
     }

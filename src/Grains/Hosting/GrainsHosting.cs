@@ -6,7 +6,10 @@ using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Placement;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Sessions;
+using Atelier.Grains.Tenants;
 using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.Configuration;
@@ -42,15 +45,20 @@ public static class GrainsHosting
         silo.Services.AddSingleton<GenerationInstruments>();
         silo.Services.AddSingleton<OpenSetInstruments>();
         silo.Services.AddSingleton<QueueInstruments>();
+        silo.Services.AddSingleton<SessionInstruments>();
+        silo.Services.AddSingleton<TenantInstruments>();
         silo.Services.AddSingleton<WorkerInstruments>();
         silo.Services.AddSingleton<TrainingInstruments>();
         silo.Services.AddSingleton<OpenSetMap>();
+        silo.Services.AddSingleton<DeviceShares>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
             services => services.GetRequiredService<WorkerService>());
+        silo.Services.AddSingleton<Ports.IDeviceDrain>(services => services.GetRequiredService<WorkerService>());
         silo.Services.AddSingleton<TrainerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
             services => services.GetRequiredService<TrainerService>());
+        silo.Services.AddSingleton<Ports.IDeviceDrain>(services => services.GetRequiredService<TrainerService>());
         silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(
             ServiceLifetime.Transient);
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);
@@ -68,5 +76,6 @@ public static class GrainsHosting
             .AddOptions<RetentionOptions, RetentionOptionsValidator>(configuration)
             .AddOptions<ModelOptions, ModelOptionsValidator>(configuration)
             .AddOptions<WorkerOptions, WorkerOptionsValidator>(configuration)
-            .AddOptions<TrainerOptions, TrainerOptionsValidator>(configuration);
+            .AddOptions<TrainerOptions, TrainerOptionsValidator>(configuration)
+            .AddOptions<PoolOptions, PoolOptionsValidator>(configuration);
 }

@@ -62,11 +62,11 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
         return isSame && !isBack ? Registration.Confirmed : Registration.Changed;
     }
 
-    /// <summary>Removes a card.</summary>
-    public void Drop(ModelDigest model)
+    /// <summary>Removes a card; returns whether there was one.</summary>
+    public bool Drop(ModelDigest model)
     {
-        state.Cards.RemoveAll(card => card.Digest == model);
         _confirmed.Remove(model);
+        return state.Cards.RemoveAll(card => card.Digest == model) > 0;
     }
 
     /// <summary>All models that were not replaced, the default one first.</summary>
@@ -92,9 +92,11 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
     public IEnumerable<ModelDigest> Retired(TimeSpan now) =>
         state.Cards.Where(card => Successor(card, now) is not null).Select(card => card.Digest);
 
-    /// <summary>Models that no live worker holds, the oldest first.</summary>
+    /// <summary>
+    /// Models that no live worker holds: published ones first, which silos fetch again, and of each kind the oldest.
+    /// </summary>
     public IEnumerable<ModelDigest> Unconfirmed(TimeSpan now) =>
-        state.Cards.Where(card => !IsLive(card, now)).Select(card => card.Digest);
+        state.Cards.Where(card => !IsLive(card, now)).OrderBy(card => card.Origin is null).Select(card => card.Digest);
 
     private TimeSpan Silence(ModelCard card, TimeSpan now) => now - _confirmed.GetValueOrDefault(card.Digest);
 

@@ -1,7 +1,6 @@
 // The cluster's catalog of models, as registered by the workers that can load them.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
-using Atelier.Contracts.Queueing;
 using Atelier.Grains.Placement;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -16,7 +15,7 @@ internal sealed class ModelCatalogGrain(
     TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogGrain> logger) : Grain, IModelCatalogGrain
 {
     private readonly long _startedAt = clock.GetTimestamp();
-    private readonly Dictionary<ModelDigest, TimeSpan> _idleSince = [];
+    private readonly IdleModels _idle = new(grains, options.Value.ConfirmPeriod / 2);
     private ModelCatalog _catalog = null!;
 
     private TimeSpan Now => clock.GetElapsedTime(_startedAt);
@@ -50,13 +49,19 @@ internal sealed class ModelCatalogGrain(
         return registration != Registration.Full;
     }
 
+    public async Task RemoveAsync(ModelDigest model)
+    {
+        if (_catalog.Drop(model))
+        {
+            await StoreAsync();
+        }
+    }
+
     public Task<ModelCard[]> ListAsync() => Task.FromResult(_catalog.List(Now));
 
     public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalog.Find(name, Now));
 
-    // A model that a new one may replace: a retired one, or one that no worker holds and no work needs. A queue that
-    // has just started does not know all work yet, so it must have no work for the model at two attempts, some time
-    // apart.
+    // A model that a new one may replace: a retired one, or one that no worker holds and no work needs.
     private async Task<ModelDigest?> FindReplaceableAsync()
     {
         if (_catalog.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)
@@ -66,14 +71,9 @@ internal sealed class ModelCatalogGrain(
 
         foreach (ModelDigest model in _catalog.Unconfirmed(Now).ToArray())
         {
-            QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue().StatusOfAsync(model));
-            if (status is not { Waiting: 0, Leased: 0 })
+            if (await _idle.IsIdleAsync(model, Now))
             {
-                _idleSince.Remove(model);
-            }
-            else if (!_idleSince.TryAdd(model, Now) && Now - _idleSince[model] >= options.Value.ConfirmPeriod / 2)
-            {
-                return _idleSince.Remove(model) ? model : null;
+                return model;
             }
         }
 

@@ -20,12 +20,19 @@ public enum BlobOwnerType
 
     /// <summary>An upload of the blob's tenant.</summary>
     Upload,
+
+    /// <summary>A data set of the cluster for training; its id is the digest of its manifest.</summary>
+    DataSet,
+
+    /// <summary>A publication of a model in the cluster.</summary>
+    Model,
 }
 
 /// <summary>An owner of blobs.</summary>
 /// <param name="Type">The owner's type.</param>
 /// <param name="Id">
-/// The owner's id, within the blob's tenant unless the owner is a run; see <see cref="Names"/>.
+/// The owner's id, within the blob's tenant unless the owner is a run, a data set or a model; see
+/// <see cref="Names"/>.
 /// </param>
 public readonly record struct BlobOwner(BlobOwnerType Type, string Id)
 {
@@ -33,6 +40,8 @@ public readonly record struct BlobOwner(BlobOwnerType Type, string Id)
     private static readonly (BlobOwnerType Type, string Prefix)[] s_prefixes =
     [
         (BlobOwnerType.Run, "run."), (BlobOwnerType.Session, "session."), (BlobOwnerType.Upload, "upload."),
+        (BlobOwnerType.DataSet, "data."),
+        (BlobOwnerType.Model, "model."),
     ];
 
     /// <summary>A generation as an owner.</summary>
@@ -60,7 +69,7 @@ public readonly record struct BlobOwner(BlobOwnerType Type, string Id)
             throw new ArgumentException($"'{Id}' is not a valid id for an owner of {name}.");
         }
 
-        return name.Tenant is null && Type != BlobOwnerType.Run
+        return name.Tenant is null && Type is not (BlobOwnerType.Run or BlobOwnerType.DataSet or BlobOwnerType.Model)
             ? throw new ArgumentException($"{this} belongs to a tenant and cannot hold {name}, a blob of the cluster.")
             : ToString();
     }

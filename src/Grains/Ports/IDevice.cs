@@ -28,14 +28,17 @@ public sealed record DeviceDescription
     /// <summary>Memory for models, in bytes.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>Models that the device can load.</summary>
+    /// <summary>Models that the device can load now.</summary>
     public required IReadOnlyList<ModelCard> Models { get; init; }
 }
 
 /// <summary>A device and the models in its memory. Overlapping calls run one after the other.</summary>
 public interface IDevice
 {
-    /// <summary>Properties of the device.</summary>
+    /// <summary>
+    /// Properties of the device. Only <see cref="DeviceDescription.Models"/> changes while the device is in use: it is
+    /// replaced by another list when models are added or withdrawn.
+    /// </summary>
     DeviceDescription Description { get; }
 
     /// <summary>Loads a model, unless it is loaded.</summary>

@@ -23,6 +23,12 @@ public sealed record StagePlan(string Run, string Name, string Configuration, IR
     /// Whether it resumes from the checkpoints that single-process training left in its folder, if there are any.
     /// </summary>
     public bool Resumes { get; init; }
+
+    /// <summary>
+    /// Version of the sample order with which the stage was begun; null if no trainer has begun it. Not stored: the
+    /// stage's identity has it.
+    /// </summary>
+    public int? OrderVersion { get; init; }
 }
 
 /// <summary>A stage as resolved by a device.</summary>
@@ -49,6 +55,12 @@ public sealed record StageFacts(
 
     /// <summary>Number of planned checkpoints to keep.</summary>
     public int CheckpointsKept { get; init; } = 1;
+
+    /// <summary>Steps between panels; 0 for none.</summary>
+    public long PanelInterval { get; init; }
+
+    /// <summary>The streams of the stage's data, for the step records; null to leave them out.</summary>
+    public IReadOnlyList<DataStream>? Streams { get; init; }
 
     /// <summary>Number of samples in a batch.</summary>
     public required int Batch { get; init; }
@@ -94,17 +106,21 @@ public interface IStageWork : IAsyncDisposable
     /// The shards; with more than <see cref="ParallelShards"/> of them, the device stays borrowed for longer.
     /// </param>
     /// <returns>The sums, in the order of <paramref name="shards"/>.</returns>
+    /// <exception cref="StageRefusedException">A file of the stage's data is damaged or has changed.</exception>
     Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards);
 
     /// <summary>Measures a batch; the result decides whether the batch is applied.</summary>
-    /// <param name="total">Sums of all shards of the batch; the gradient is not changed.</param>
+    /// <param name="total">
+    /// Sums of all shards of the batch; the gradient is not changed. The device keeps a copy until the batch is
+    /// applied, another one is measured, or the state is replaced.
+    /// </param>
     Task<BatchOutcome> MeasureAsync(ShardSum total);
 
-    /// <summary>Updates weights, moments and average with a batch.</summary>
+    /// <summary>Updates weights, moments and average with the batch that was measured last.</summary>
     /// <param name="step">Number of the batch.</param>
-    /// <param name="total">Sums of all shards of the batch.</param>
     /// <param name="batch">The measured batch.</param>
-    Task UpdateAsync(long step, ShardSum total, BatchOutcome batch);
+    /// <exception cref="InvalidOperationException">No batch was measured, or it was applied already.</exception>
+    Task UpdateAsync(long step, BatchOutcome batch);
 
     /// <summary>A copy of the vectors of the state, in the order of <see cref="StageFacts.Vectors"/>.</summary>
     Task<IReadOnlyList<StateVector>> ExportAsync();

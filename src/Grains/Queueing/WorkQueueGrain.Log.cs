@@ -22,8 +22,9 @@ internal static partial class QueueLog
 
     [LoggerMessage(
         EventId = 203, Level = LogLevel.Warning,
-        Message = "Partition {Partition} of the open set did not answer the queue")]
-    public static partial void PartitionUnanswered(this ILogger logger, int partition, Exception error);
+        Message = "{Count} partitions of the open set did not answer the queue; the first of them is {Partition}")]
+    public static partial void PartitionsUnanswered(
+        this ILogger logger, int count, int partition, Exception error);
 
     [LoggerMessage(
         EventId = 204, Level = LogLevel.Error,

@@ -36,6 +36,7 @@ internal sealed class WorkQueueGrain(
 
     private readonly QueueInstruments.Levels _levels = instruments.Open();
     private WorkQueue _queue = null!;
+    private bool _isDeactivated;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -57,6 +58,7 @@ internal sealed class WorkQueueGrain(
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
         _levels.Update(null);
+        _isDeactivated = true;
         return Task.CompletedTask;
     }
 
@@ -157,7 +159,7 @@ internal sealed class WorkQueueGrain(
     {
         int[]? left = null;
         TimeSpan pause = s_pauseMin;
-        for (int attempt = 1; ; attempt++)
+        for (int attempt = 1; !_isDeactivated; attempt++)
         {
             left ??= await GrainCalls.TryAsync(openSets.CountAsync) is > 0 and var count
                 ? [.. Enumerable.Range(0, count)]
@@ -167,16 +169,21 @@ internal sealed class WorkQueueGrain(
                 logger.QueueBegins(left.Length);
             }
 
-            var failed = new List<int>();
+            var failed = new List<(int Partition, Exception Error)>();
             foreach (int[] part in left?.Chunk(Fan) ?? [])
             {
-                bool[] asked = await Task.WhenAll(part.Select(AskForWalkAsync));
-                failed.AddRange(part.Where((_, i) => !asked[i]));
+                Exception?[] errors = await Task.WhenAll(part.Select(AskForWalkAsync));
+                failed.AddRange(part.Zip(errors).Where(one => one.Second is not null)!);
             }
 
-            if (left is not null && failed.Count == 0)
+            if (_isDeactivated || (left is not null && failed.Count == 0))
             {
                 return;
+            }
+
+            if (failed.Count > 0)
+            {
+                logger.PartitionsUnanswered(failed.Count, failed[0].Partition, failed[0].Error);
             }
 
             if (attempt == TriesMax)
@@ -186,21 +193,22 @@ internal sealed class WorkQueueGrain(
             }
 
             await Task.Delay(pause, clock);
-            (left, pause) = (left is null ? null : [.. failed], pause < s_pauseMax ? 2 * pause : pause);
+            left = left is null ? null : [.. failed.Select(one => one.Partition)];
+            pause = pause < s_pauseMax ? 2 * pause : pause;
         }
     }
 
-    private async Task<bool> AskForWalkAsync(int partition)
+    // Returns why the partition did not answer; null if it did.
+    private async Task<Exception?> AskForWalkAsync(int partition)
     {
         try
         {
             await grains.GetGrain<IOpenSetGrain>(partition).WalkAsync();
-            return true;
+            return null;
         }
         catch (Exception error)
         {
-            logger.PartitionUnanswered(partition, error);
-            return false;
+            return error;
         }
     }
 

@@ -53,7 +53,8 @@ internal sealed class SessionState
 [ControlSilo]
 internal sealed class SessionGrain(
     [PersistentState("session")] IPersistentState<SessionState> state, IOptions<RetentionOptions> retention,
-    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, SessionInstruments instruments)
+    : Grain, ISessionGrain
 {
     private const int HistoryMax = 100;
 
@@ -194,6 +195,7 @@ internal sealed class SessionGrain(
 
             (state.State.IsDeleted, state.State.IsListed, state.State.IsUsed) = (true, true, true);
             await StoreAsync();
+            instruments.Deleted();
         }
 
         await grains.Tenant(Key.Tenant).EndSessionAsync(Key.Id);
@@ -286,9 +288,15 @@ internal sealed class SessionGrain(
 
         // The tenant has listed the session in this partition.
         state.State.Partition ??= state.State.IsListed ? null : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
+        bool isNew = state.State.CreatedAt is null;
         state.State.CreatedAt ??= clock.GetUtcNow();
         (state.State.IsListed, state.State.IsUsed) = (true, true);
         await StoreAsync();
+        if (isNew)
+        {
+            instruments.Opened();
+        }
+
         return null;
     }
 
@@ -334,7 +342,8 @@ internal sealed class SessionPageState
 /// <summary>A page of a session's history.</summary>
 [GrainType("sessionpage")]
 [ControlSilo]
-internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state)
+internal sealed class SessionPageGrain(
+    [PersistentState("page")] IPersistentState<SessionPageState> state, SessionInstruments instruments)
     : Grain, ISessionPageGrain
 {
     public async Task<int> PutAsync(GenerationId id)
@@ -345,6 +354,10 @@ internal sealed class SessionPageGrain([PersistentState("page")] IPersistentStat
             place = state.State.Ids.Count;
             state.State.Ids.Add(id);
             await StoreAsync();
+            if (place == 0)
+            {
+                instruments.PageBegun();
+            }
         }
 
         return place;

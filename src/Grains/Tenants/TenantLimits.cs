@@ -194,15 +194,20 @@ public sealed class TenantLimits(TenantState state)
     /// <summary>Writes the exact counts into the state; returns whether it must be stored.</summary>
     public bool Checkpoint(DateTimeOffset now)
     {
-        if (state.Settings is not { } settings || double.IsInfinity(_tokens))
+        if (state.Settings is not { } settings)
         {
             return false;
         }
 
-        Refill(settings, now);
-        bool isDifferent = state.Day != _usedDay || state.Reserved != _used
-            || state.Tokens is null || Math.Floor(_tokens) < settings.RequestsPerMinute;
+        bool isDifferent = state.Day != _usedDay || state.Reserved != _used;
         (state.Day, state.Reserved) = (_usedDay, _used);
+        if (double.IsInfinity(_tokens))
+        {
+            return isDifferent; // No request came since the last activation: the stored tokens are the newest.
+        }
+
+        Refill(settings, now);
+        isDifferent |= state.Tokens is null || Math.Floor(_tokens) < settings.RequestsPerMinute;
         (state.Tokens, state.TokensAt) = (_tokens, _tokensAt);
         return isDifferent;
     }

@@ -9,7 +9,7 @@ namespace Atelier.Grains.Training;
 /// <summary>Stores parts of checkpoints and reads whole ones.</summary>
 /// <param name="blobs">The blob store.</param>
 /// <param name="owner">The run, which owns the blobs.</param>
-internal sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
+public sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
 {
     /// <summary>The blob name of a part.</summary>
     public static BlobName NameOf(CheckpointPart part) => BlobName.OfCluster(BlobKind.Checkpoint, part.Digest);
@@ -50,6 +50,23 @@ internal sealed class CheckpointBlobs(IBlobStore blobs, BlobOwner owner)
         // The records of earlier steps are already committed, so a restored state begins without records.
         return new TrainingState(
             position!, manifest.IsPlanned ? manifest.Step : 0, vectors, [], manifest.Parts[^1].Digest);
+    }
+
+    /// <summary>Names of a file of step records and of all earlier ones, the newest first.</summary>
+    /// <param name="newest">SHA-256 of the newest file.</param>
+    /// <exception cref="InvalidDataException">A file is missing, or does not name the one before it.</exception>
+    public async IAsyncEnumerable<BlobName> RecordsAsync(string newest)
+    {
+        byte[] begin = new byte[StepRecord.LinkBytesMax];
+        for (string? digest = newest; digest is not null;)
+        {
+            BlobName name = BlobName.OfCluster(BlobKind.Checkpoint, digest);
+            yield return name;
+            await using BlobContent content = await blobs.OpenAsync(name, new BlobRange(0, begin.Length), default)
+                ?? throw new InvalidDataException($"A file of step records is not in the blob store: {name}.");
+            digest = StepRecord.ReadPrevious(
+                begin.AsSpan(0, await content.Stream.ReadAtLeastAsync(begin, begin.Length, throwOnEndOfStream: false)));
+        }
     }
 
     private async Task<byte[]> ReadAsync(CheckpointManifest manifest, int part, CancellationToken cancellation)

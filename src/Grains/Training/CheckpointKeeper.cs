@@ -50,11 +50,12 @@ internal sealed class CheckpointKeeper(
     /// <param name="state">The copy; it must not change.</param>
     /// <param name="isPlanned">Whether a rollback may return to the copy.</param>
     /// <param name="world">Number of the world in which the copy's last step was summed.</param>
-    public void Hold(TrainingState state, bool isPlanned, int world)
+    /// <param name="undoneFrom">The step to which the run rolled back in the last step; null if it did not.</param>
+    public void Hold(TrainingState state, bool isPlanned, int world, long? undoneFrom = null)
     {
         lock (_lock)
         {
-            Hold((new HeldCheckpoint(state.Position.Step, isPlanned, world), state));
+            Hold((new HeldCheckpoint(state.Position.Step, isPlanned, world) { UndoneFrom = undoneFrom }, state));
         }
 
         Audit(state, world);

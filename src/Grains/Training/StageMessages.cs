@@ -30,6 +30,9 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Number of planned checkpoints to keep.</summary>
     public int CheckpointsKept { get; init; } = 1;
 
+    /// <summary>Steps between panels; 0 for none.</summary>
+    public long PanelInterval { get; init; }
+
     /// <summary>
     /// The part of the report about the trainer's state, and about the checkpoint of which it keeps a copy.
     /// </summary>
@@ -43,6 +46,14 @@ public sealed record StageReport(TrainerReport Trainer)
 
     /// <summary>Mean loss of the trainer's last step; null before the first step.</summary>
     public double? Loss { get; init; }
+
+    /// <summary>Number of samples in a batch.</summary>
+    public int Batch { get; init; }
+
+    /// <summary>
+    /// Seconds from one applied step to the next one, smoothed; null before two steps were applied in a row.
+    /// </summary>
+    public double? StepSeconds { get; init; }
 
     /// <summary>Digests of the stage's final state; null before the end.</summary>
     public StageEnd? End { get; init; }

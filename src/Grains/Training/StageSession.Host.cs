@@ -41,6 +41,12 @@ internal sealed partial class StageSession
         (int World, long At) last = _lastApplied;
         _lastApplied = (_replica.IsMember ? _replica.World!.Number : 0, now);
         bool isNext = last.World > 0 && last.World == _lastApplied.World;
+        if (isNext && _share.Serving == TimeSpan.Zero)
+        {
+            double seconds = _clock.GetElapsedTime(last.At, now).TotalSeconds;
+            _stepSeconds = _stepSeconds == 0 ? seconds : (0.8 * _stepSeconds) + (0.2 * seconds);
+        }
+
         _instruments.Applied(
             isNext ? _clock.GetElapsedTime(last.At, now) : null, _clock.GetElapsedTime(begun, now), isCheckpoint,
             samples);
@@ -81,7 +87,7 @@ internal sealed partial class StageSession
                 Wait(_state.ResetAsync(beginning.From));
                 break;
             default:
-                throw new ArgumentException($"{state} is not a state of a stage.", nameof(state));
+                throw new ArgumentException($"{state} is not the state of a stage.", nameof(state));
         }
     }
 
@@ -110,7 +116,7 @@ internal sealed partial class StageSession
     {
         await foreach (ShardTask task in _shards.Reader.ReadAllAsync(_closing.Token))
         {
-            if (task.World < _snapshot.World)
+            if (!await MayComputeAsync(task))
             {
                 continue;
             }
@@ -124,6 +130,35 @@ internal sealed partial class StageSession
             {
                 Use(task with { Shard = shards[i] }, sums[i]);
             }
+        }
+    }
+
+    // Waits while the device draws pictures. A shard that another trainer's result depends on is computed between two
+    // pictures instead. Returns false if the task is stale, as it is once the members no longer wait for this trainer.
+    private async Task<bool> MayComputeAsync(ShardTask task)
+    {
+        while (true)
+        {
+            Task changed = _hasNewWorld.Task;
+            if (task.World < _snapshot.World)
+            {
+                return false;
+            }
+
+            if (task.Use != ShardUse.Step)
+            {
+                return true;
+            }
+
+            using var waiting = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
+            Task free = _share.WhenFreeAsync(waiting.Token);
+            if (await Task.WhenAny(free, changed) == free)
+            {
+                await free;
+                return task.World >= _snapshot.World;
+            }
+
+            await waiting.CancelAsync();
         }
     }
 

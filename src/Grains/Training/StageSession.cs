@@ -2,6 +2,7 @@
 // device, the peers, the manager (by heartbeats), and the copies that become checkpoints.
 using System.Collections.Concurrent;
 using System.Threading.Channels;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
@@ -22,12 +23,16 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     // The speed in shards per second that a trainer reports before it has computed one.
     private const double UnmeasuredSpeed = 1;
 
+    // Number of steps for which the other members wait while the device draws pictures.
+    private const double StepsWaited = 2;
+
     private readonly TrainerId _id;
     private readonly string _worker;
     private readonly StagePlan _plan;
     private readonly IStageWork _work;
     private readonly ITrainingStageGrain _stage;
     private readonly TrainerOptions _options;
+    private readonly DeviceShare _share;
     private readonly TimeProvider _clock;
     private readonly TrainingInstruments _instruments;
     private readonly ILogger _logger;
@@ -55,16 +60,20 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
     private CancellationTokenSource? _restoring;
     private Task _restored = Task.CompletedTask;
     private double _speed = UnmeasuredSpeed;
+    private double _stepSeconds;
+    private volatile TaskCompletionSource _hasNewWorld = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _safeStep;
 
     /// <summary>Creates a session; <see cref="RunAsync"/> runs it.</summary>
     public StageSession(
         TrainerId id, string worker, string stageKey, StagePlan plan, IStageWork work, ITrainingStageGrain stage,
-        CheckpointBlobs blobs, TrainerOptions options, TimeProvider clock, TrainingInstruments instruments,
+        CheckpointBlobs blobs, TrainerOptions options, DeviceShare share, TimeProvider clock,
+        TrainingInstruments instruments,
         ILogger logger)
     {
         (_id, _worker, _stageKey, _plan, _work, _stage) = (id, worker, stageKey, plan, work, stage);
-        (_blobs, _options, _clock, _instruments, _logger) = (blobs, options, clock, instruments, logger);
+        (_blobs, _options, _share, _clock, _instruments, _logger) = (
+            blobs, options, share, clock, instruments, logger);
         _keeper = new CheckpointKeeper(blobs, work.Facts.Metadata, logger);
         _state = new TrainedStage(work, _keeper, ReadPlannedAsync, text => _logger.StageRemark(_stageKey, text));
         _replica = new Replica<GradientSlice>(
@@ -101,7 +110,9 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
 
     /// <summary>Trains the stage; returns why the session ended.</summary>
     /// <param name="network">Opens the connections.</param>
-    /// <param name="stopping">Canceled when the silo stops; the trainer then leaves the stage.</param>
+    /// <param name="stopping">
+    /// Canceled when the silo stops or the device is needed elsewhere; the trainer then leaves the stage.
+    /// </param>
     public async Task<SessionEnd> RunAsync(ITrainerNetwork network, CancellationToken stopping)
     {
         await using ITrainerPeers peers = await network.ListenAsync(
@@ -188,7 +199,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             foreach (Action action in _events.GetConsumingEnumerable())
             {
                 action();
-                (bool wasDisputed, bool hadState) = (_snapshot.Dispute is not null, _snapshot.HasState);
+                Snapshot before = _snapshot;
                 _snapshot = new Snapshot(
                     _replica.World?.Number ?? 0, _replica.Promised, _replica.HasState && CanRollBack(),
                     _replica.Position, _replica.IsMember)
@@ -196,7 +207,14 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
                     Since = _replica.Since, Dispute = _replica.Dispute, Trial = _replica.Trial,
                 };
                 _isLoading = false;
-                if ((_snapshot.Dispute is not null && !wasDisputed) || (_snapshot.HasState && !hadState))
+                if (_snapshot.World != before.World)
+                {
+                    SignalWorld();
+                }
+
+                if (_snapshot.World != before.World || _snapshot.Promised != before.Promised
+                    || (_snapshot.Dispute is not null && before.Dispute is null)
+                    || (_snapshot.HasState && !before.HasState))
                 {
                     Wake();
                 }
@@ -218,10 +236,18 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         }
     }
 
+    private void SignalWorld()
+    {
+        TaskCompletionSource changed = _hasNewWorld;
+        _hasNewWorld = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        changed.SetResult();
+    }
+
     private void Fail(Exception error)
     {
         _logger.TrainerFailed(_id, _stageKey, error);
-        _over.TrySetResult(new SessionEnd($"the trainer failed: {error.Message}", IsFault: true));
+        string reason = error is StageRefusedException ? error.Message : $"the trainer failed: {error.Message}";
+        _over.TrySetResult(new SessionEnd(reason, IsFault: true));
     }
 
     // A member must be able to roll back to the last planned checkpoint, from the store or from its own copy.
@@ -254,16 +280,7 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
                 leavingSince ??= _clock.GetTimestamp();
             }
 
-            StageAnswer? answer = null;
-            try
-            {
-                answer = await _stage.ReportAsync(Report(leavingSince is not null));
-            }
-            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidOperationException)
-            {
-                GrainCalls.Count(error, nameof(ReportAsync)); // Training continues while the manager is unavailable.
-            }
-
+            StageAnswer? answer = await AskAsync(Report(leavingSince is not null));
             if (answer is not null)
             {
                 Take(answer);
@@ -271,11 +288,43 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
 
             if (leavingSince is { } since && (HasLeft(answer) || _clock.GetElapsedTime(since) > _options.LeaveTimeout))
             {
-                _over.TrySetResult(new SessionEnd("its silo is stopping", IsFault: false));
+                _over.TrySetResult(new SessionEnd("it was asked to leave", IsFault: false));
             }
 
             TimeSpan pause = leavingSince is null ? _options.HeartbeatPeriod : _options.HeartbeatPeriod / 5;
             await _signal.WaitAsync(pause, _closing.Token);
+        }
+    }
+
+    // Returns null if the manager is unavailable. Training continues meanwhile.
+    private async Task<StageAnswer?> AskAsync(StageReport report)
+    {
+        try
+        {
+            Task<StageAnswer> call = _stage.ReportAsync(report);
+            if (await Task.WhenAny(call, Task.Delay(_options.LostAfter, _clock)) != call)
+            {
+                Post(_replica.ManagerIsSilent);
+            }
+
+            return await call;
+        }
+        catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidOperationException)
+        {
+            GrainCalls.Count(error, nameof(ReportAsync));
+            Post(_replica.ManagerIsSilent);
+            return null;
+        }
+    }
+
+    // A loan of the device to pictures that is shorter than two steps is waited for.
+    private bool IsServing
+    {
+        get
+        {
+            double step = Volatile.Read(ref _stepSeconds);
+            return _share.Serving.TotalSeconds is > 0 and var time
+                && time > StepsWaited * Math.Max(step, _options.HeartbeatPeriod.TotalSeconds / StepsWaited);
         }
     }
 
@@ -291,17 +340,20 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         bool isSame = !_isLoading && ReferenceEquals(now, _snapshot);
         return new StageReport(new TrainerReport
         {
-            Id = _id, Address = _peers.Address, Speed = _speed, World = now.World, Promised = now.Promised,
-            HasState = now.HasState, Position = now.Position, IsLeaving = isLeaving,
+            Id = _id, Address = _peers.Address, Speed = _speed, IsMeasured = _speed != UnmeasuredSpeed,
+            World = now.World, Promised = now.Promised, HasState = now.HasState, Position = now.Position,
+            IsLeaving = isLeaving, IsServing = IsServing,
             Unreachable = [.. now.IsMember ? _peers.Unreachable.Union(_broken.Keys) : _peers.Unreachable],
             Dispute = now.Dispute, Trial = now.Trial,
         })
         {
             Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
             Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
-            CheckpointsKept = _work.Facts.CheckpointsKept, BeginsAt = BeginsAt,
+            CheckpointsKept = _work.Facts.CheckpointsKept, PanelInterval = _work.Facts.PanelInterval,
+            BeginsAt = BeginsAt,
             State = state with { Failure = _failure, Since = isSame ? now.Since : long.MaxValue }, Loss = _state.Loss,
-            End = now.HasState ? _state.End : null,
+            End = now.HasState ? _state.End : null, Batch = _work.Facts.Batch,
+            StepSeconds = Volatile.Read(ref _stepSeconds) is > 0 and var seconds ? seconds : null,
         };
     }
 
@@ -342,11 +394,6 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             _peers.Connect(world.Members.ToDictionary(member => member.Id, member => member.Address));
         }
 
-        (int world, int promised) before = (_replica.World?.Number ?? 0, _replica.Promised);
         _replica.TakeAnswer(manager);
-        if (before != (_replica.World?.Number ?? 0, _replica.Promised))
-        {
-            Post(Wake); // Runs after the snapshot is updated: a promise is reported at once.
-        }
     }
 }

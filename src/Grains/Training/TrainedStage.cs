@@ -43,7 +43,7 @@ internal sealed class TrainedStage(
     private bool IsCheckpointNext => _reviewed is { } next && (next.Step + 1 >= Facts.Rules.Steps
         || Facts.Rules.IsCheckpointDue(next.Decision.Verdict, next.Step + 1, LastPlanned));
 
-    private sealed record Reviewed(long Step, ShardSum Total, BatchOutcome Batch, StepDecision Decision);
+    private sealed record Reviewed(long Step, BatchSums Sums, BatchOutcome Batch, StepDecision Decision);
 
     /// <summary>Decides about a step.</summary>
     /// <param name="step">The step.</param>
@@ -55,7 +55,7 @@ internal sealed class TrainedStage(
     {
         ShardSum total = Join(totals);
         BatchOutcome batch = await work.MeasureAsync(total);
-        _reviewed = new Reviewed(step, total, batch, Facts.Rules.Decide(Position, batch, work.Place));
+        _reviewed = new Reviewed(step, total.Sums, batch, Facts.Rules.Decide(Position, batch, work.Place));
         ImmutableArray<ShardClaim> claims = total.Sums.Claims;
         return all ? claims : SuspectShards.Of(step, _reviewed.Decision.Verdict, claims, Facts.VerifyInterval);
     }
@@ -78,7 +78,7 @@ internal sealed class TrainedStage(
         }
 
         bool isCheckpoint = IsCheckpointNext;
-        (_, ShardSum total, BatchOutcome batch, StepDecision decision) = reviewed;
+        (_, BatchSums sums, BatchOutcome batch, StepDecision decision) = reviewed;
         _reviewed = null;
         foreach (string text in decision.Remarks)
         {
@@ -87,7 +87,7 @@ internal sealed class TrainedStage(
 
         if (decision.Verdict == StepVerdict.Apply)
         {
-            await work.UpdateAsync(step, total, batch);
+            await work.UpdateAsync(step, batch);
         }
 
         Position = decision.Position;
@@ -100,16 +100,19 @@ internal sealed class TrainedStage(
             ? await RollBackAsync(decision.Slice!, cancellation) : null;
         Loss = batch.Loss;
         _records.Add(new StepRecord(
-            step, total.Sums.World, decision.Verdict, batch.Loss, batch.GradientNorm, Facts.LearningRate(step),
-            total.Sums.SampleIds, [.. batch.LeftOut.Select(sample => sample.Sample)], undoneFrom));
+            step, sums.World, decision.Verdict, batch.Loss, batch.GradientNorm, Facts.LearningRate(step),
+            sums.SampleIds, [.. batch.LeftOut.Select(sample => sample.Sample)], undoneFrom)
+        {
+            Streams = _records.Count == 0 ? Facts.Streams : null,
+        });
         if (isCheckpoint)
         {
             await HoldAsync(
-                Facts.Rules.IsCheckpointDue(decision.Verdict, Position.Step, LastPlanned), total.Sums.World);
+                Facts.Rules.IsCheckpointDue(decision.Verdict, Position.Step, LastPlanned), sums.World, undoneFrom);
         }
         else if (Facts.VerifyInterval > 0 && Position.Step % Facts.VerifyInterval == 0)
         {
-            keeper.Audit(await StateAsync(), total.Sums.World);
+            keeper.Audit(await StateAsync(), sums.World);
         }
 
         if (Position.Step >= Facts.Rules.Steps && Facts.Rules.Failure(Position) is { } tooLittle)
@@ -163,11 +166,11 @@ internal sealed class TrainedStage(
         return last.Position.Step;
     }
 
-    private async Task HoldAsync(bool isPlanned, int world)
+    private async Task HoldAsync(bool isPlanned, int world, long? undoneFrom)
     {
         LastPlanned = isPlanned ? Position.Step : LastPlanned;
         TrainingState state = await StateAsync();
-        keeper.Hold(state, isPlanned, world);
+        keeper.Hold(state, isPlanned, world, undoneFrom);
         if (isPlanned)
         {
             _previousRecords = Convert.ToHexStringLower(

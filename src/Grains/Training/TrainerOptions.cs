@@ -59,6 +59,16 @@ public sealed class TrainerOptions
     [Bounds("00:00:00", "1.00:00:00")]
     public TimeSpan RefusedPause { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Gets or sets how long the panel of a checkpoint may take; then another silo tries.</summary>
+    /// <value>The default is 1 hour.</value>
+    [Bounds("00:00:01", "1.00:00:00")]
+    public TimeSpan PanelTimeout { get; set; } = TimeSpan.FromHours(1);
+
+    /// <summary>Gets or sets how often a panel in progress is looked at.</summary>
+    /// <value>The default is 2 seconds.</value>
+    [Bounds("00:00:00.010", "00:01:00")]
+    public TimeSpan PanelPeriod { get; set; } = TimeSpan.FromSeconds(2);
+
     /// <summary>Returns the options of a stage's membership.</summary>
     internal WorldOptions Worlds() => new()
     {

@@ -32,6 +32,11 @@ internal static partial class TrainingLog
         EventId = 906, Level = LogLevel.Information, Message = "Trainer {Trainer} leaves stage {Stage}: {Reason}")]
     public static partial void TrainerLeaves(this ILogger logger, TrainerId trainer, string stage, string reason);
 
+    [LoggerMessage(
+        EventId = 913, Level = LogLevel.Information,
+        Message = "{Worker} leaves stage {Stage}, because the pool assigns the device to {Next}")]
+    public static partial void TrainerMoves(this ILogger logger, WorkerKey worker, string stage, string next);
+
     [LoggerMessage(EventId = 907, Level = LogLevel.Information, Message = "Stage {Stage}: {Remark}")]
     public static partial void StageRemark(this ILogger logger, string stage, string remark);
 
@@ -54,6 +59,11 @@ internal static partial class TrainingLog
         EventId = 911, Level = LogLevel.Error,
         Message = "Stage {Stage} is paused until it is resumed (atelier runs resume): {Reason}")]
     public static partial void StagePaused(this ILogger logger, string stage, string reason);
+
+    [LoggerMessage(
+        EventId = 914, Level = LogLevel.Warning,
+        Message = "The panel of step {Step} of stage {Stage} could not be drawn: {Reason}")]
+    public static partial void PanelFailed(this ILogger logger, string stage, long step, string reason);
 
     [LoggerMessage(
         EventId = 910, Level = LogLevel.Error, Message = "{Worker} could not begin stage {Stage} and will retry later")]

@@ -1,5 +1,6 @@
 // A training run: its stages in order, each of which can start from the committed result of an earlier one. Every
 // transition is stored before other grains are notified, and the notifications are idempotent.
+using Atelier.Contracts;
 using Atelier.Contracts.Training;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
@@ -22,40 +23,99 @@ internal sealed class TrainingRunState
     /// <summary>Phase of the run.</summary>
     [Id(2)]
     public RunPhase Phase { get; set; }
+
+    /// <inheritdoc cref="RunSubmission.Priority"/>
+    [Id(3)]
+    public int Priority { get; set; }
+
+    /// <inheritdoc cref="RunSubmission.Weight"/>
+    [Id(4)]
+    public double Weight { get; set; } = 1;
+
+    /// <summary>The budget as submitted, in device-seconds; null for no limit.</summary>
+    [Id(5)]
+    public double? SubmittedBudget { get; set; }
+
+    /// <summary>The budget that applies, which may have been raised since.</summary>
+    [Id(6)]
+    public double? Budget { get; set; }
+
+    /// <inheritdoc cref="RunSubmission.Owner"/>
+    [Id(7)]
+    public TenantId? Owner { get; set; }
+
+    /// <summary>When the run was submitted.</summary>
+    [Id(8)]
+    public DateTimeOffset SubmittedAt { get; set; }
+
+    /// <summary>When the run ended; null while it is open.</summary>
+    [Id(9)]
+    public DateTimeOffset? EndedAt { get; set; }
+
+    /// <summary>Device-seconds that the completed stages have taken.</summary>
+    [Id(10)]
+    public double DeviceSeconds { get; set; }
+
+    /// <summary>Whether the run is open.</summary>
+    public bool IsOpen => Stages.Length > 0 && Phase is RunPhase.Running or RunPhase.Paused;
 }
 
 /// <summary>Runs the stages of a run in order.</summary>
 [GrainType("trainingrun")]
 [ControlSilo]
-internal sealed class TrainingRunGrain(
-    [PersistentState("run")] IPersistentState<TrainingRunState> state, IGrainFactory grains)
+internal sealed partial class TrainingRunGrain(
+    [PersistentState("run")] IPersistentState<TrainingRunState> state, IGrainFactory grains, TimeProvider clock)
     : Grain, ITrainingRunGrain
 {
     private RunId Run => new(this.GetPrimaryKeyString());
 
+    private TrainingRunState Own => state.State;
+
     private ITrainingBoardGrain Board => grains.GetGrain<ITrainingBoardGrain>(0);
 
-    public async Task<RunAnswer> SubmitAsync(StageSource[] stages)
+    private ITrainingStageGrain CurrentStage => StageGrain(Own.Current);
+
+    private RunSummary Summary => new()
     {
-        if (stages.Length is < 1 or > ITrainingRunGrain.StagesMax)
+        Run = Run, Phase = Own.Phase, Stage = Own.Current, StageCount = Own.Stages.Length,
+        StageName = Own.Stages[Own.Current].Name, Priority = Own.Priority, Weight = Own.Weight, Owner = Own.Owner,
+        SubmittedAt = Own.SubmittedAt, EndedAt = Own.EndedAt,
+    };
+
+    private RunSubmission Submission => new()
+    {
+        Stages = Own.Stages, Priority = Own.Priority, Weight = Own.Weight, BudgetSeconds = Own.SubmittedBudget,
+        Owner = Own.Owner,
+    };
+
+    public async Task<RunAnswer> SubmitAsync(RunSubmission submission)
+    {
+        if (submission.Fault() is { } fault)
         {
-            throw new ArgumentException(
-                $"A run has 1 to {ITrainingRunGrain.StagesMax} stages, not {stages.Length}.", nameof(stages));
+            throw new ArgumentException(fault, nameof(submission));
         }
 
-        if (state.State.Stages.Length > 0 && !AreEqual(state.State.Stages, stages))
+        if (Own.Stages.Length > 0 && !Submission.IsSame(submission))
         {
             return RunAnswer.Conflict;
         }
 
-        if (state.State.Stages.Length == 0)
+        if (Own.Stages.Length == 0)
         {
-            if (!await Board.OpenAsync(Run, 0))
+            DateTimeOffset now = clock.GetUtcNow();
+            bool isListed = await Board.UpdateAsync(new RunSummary
+            {
+                Run = Run, StageCount = submission.Stages.Length, StageName = submission.Stages[0].Name,
+                Priority = submission.Priority, Weight = submission.Weight, Owner = submission.Owner, SubmittedAt = now,
+            });
+            if (!isListed)
             {
                 return RunAnswer.Full;
             }
 
-            state.State.Stages = stages;
+            (Own.Stages, Own.Priority, Own.Weight) = (submission.Stages, submission.Priority, submission.Weight);
+            (Own.SubmittedBudget, Own.Budget) = (submission.BudgetSeconds, submission.BudgetSeconds);
+            (Own.Owner, Own.SubmittedAt) = (submission.Owner, now);
             await state.WriteOrDeactivateAsync(this);
         }
 
@@ -65,145 +125,143 @@ internal sealed class TrainingRunGrain(
 
     public async Task<RunView?> ViewAsync()
     {
-        if (state.State.Stages.Length == 0)
+        if (Own.Stages.Length == 0)
         {
             return null;
         }
 
         var views = new List<StageView>();
-        for (int i = 0; i <= Math.Min(state.State.Current, state.State.Stages.Length - 1); i++)
+        for (int i = 0; i <= Own.Current; i++)
         {
-            views.Add(await Stage(i).ViewAsync());
+            views.Add(await StageGrain(i).ViewAsync());
         }
 
         return new RunView
         {
-            Run = Run, Phase = state.State.Phase, Stages = [.. views], StageCount = state.State.Stages.Length,
+            Run = Run, Phase = Own.Phase, Stages = [.. views], StageCount = Own.Stages.Length,
+            Priority = Own.Priority, Weight = Own.Weight, BudgetSeconds = Own.Budget, Owner = Own.Owner,
+            SubmittedAt = Own.SubmittedAt, EndedAt = Own.EndedAt,
+            DeviceSeconds = views.Sum(stage => stage.DeviceSeconds),
         };
     }
 
-    public Task<(StageSource Source, int Stage)?> CurrentAsync()
-    {
-        TrainingRunState run = state.State;
-        return Task.FromResult<(StageSource, int)?>(
-            run.Stages.Length == 0 ? null : (run.Stages[run.Current], run.Current));
-    }
+    public Task<(StageSource Source, int Stage)?> CurrentAsync() => Task.FromResult<(StageSource, int)?>(
+        Own.Stages.Length == 0 ? null : (Own.Stages[Own.Current], Own.Current));
+
+    public Task<StageSource?> StageAsync(int stage) =>
+        Task.FromResult(state.State.Stages.ElementAtOrDefault(stage));
+
+    public Task<TenantId?> OwnerAsync() => Task.FromResult(Own.Owner);
 
     public async Task CancelAsync()
     {
-        if (state.State.Stages.Length > 0 && state.State.Phase == RunPhase.Running)
+        if (Own.IsOpen)
         {
-            state.State.Phase = RunPhase.Cancelled;
+            (Own.Phase, Own.EndedAt) = (RunPhase.Cancelled, clock.GetUtcNow());
             await state.WriteOrDeactivateAsync(this);
         }
 
         // An earlier cancellation may have been interrupted here.
-        if (state.State.Phase == RunPhase.Cancelled)
+        if (Own.Phase == RunPhase.Cancelled)
         {
-            await Stage(state.State.Current).EndAsync();
-            await Board.CloseAsync(Run);
+            await CurrentStage.EndAsync();
+            await Board.UpdateAsync(Summary);
         }
     }
 
-    public async Task ResumeAsync()
+    public async Task PauseAsync(bool isImmediate)
     {
-        if (state.State.Stages.Length > 0 && state.State.Phase == RunPhase.Running)
+        if (Own.IsOpen && Own.Phase == RunPhase.Running)
         {
-            await Stage(state.State.Current).ResumeAsync();
+            await CurrentStage.PauseAsync("paused by request", isImmediate);
         }
     }
 
-    public async Task StageEndedAsync(int stage, string? failure)
+    public async Task ResumeAsync(double? budgetSeconds)
     {
-        if (stage == state.State.Current && state.State.Phase == RunPhase.Running)
+        if (!Own.IsOpen)
         {
-            (state.State.Phase, state.State.Current) = failure is not null ? (RunPhase.Failed, stage)
-                : stage + 1 == state.State.Stages.Length ? (RunPhase.Done, stage)
-                : (RunPhase.Running, stage + 1);
+            return;
+        }
+
+        // The stage is resumed first: if a crash interrupts this, the stage would otherwise pause the run again.
+        Own.Budget = budgetSeconds ?? Own.Budget;
+        await CurrentStage.ResumeAsync(Own.Budget - Own.DeviceSeconds);
+        Own.Phase = RunPhase.Running;
+        await state.WriteOrDeactivateAsync(this);
+        await ContinueAsync();
+    }
+
+    public async Task StagePausedAsync(int stage)
+    {
+        // The notification may be older than a request to resume the run.
+        if (stage == Own.Current && Own.IsOpen && Own.Phase == RunPhase.Running
+            && (await CurrentStage.ViewAsync()).IsPaused)
+        {
+            Own.Phase = RunPhase.Paused;
             await state.WriteOrDeactivateAsync(this);
         }
 
         await ContinueAsync();
     }
 
-    // Notifies the stage and the list of open runs of the stored state. Idempotent.
-    private async Task ContinueAsync()
+    public async Task StageEndedAsync(int stage, string? failure, double deviceSeconds)
     {
-        if (state.State.Phase != RunPhase.Running)
+        if (stage == Own.Current && Own.IsOpen)
         {
-            await Board.CloseAsync(Run);
-            return;
+            bool isLast = stage + 1 == Own.Stages.Length;
+            Own.Phase = failure is not null ? RunPhase.Failed : isLast ? RunPhase.Done : RunPhase.Running;
+            Own.EndedAt = Own.Phase == RunPhase.Running ? null : clock.GetUtcNow();
+            Own.Current = Own.Phase == RunPhase.Running ? stage + 1 : stage;
+            Own.DeviceSeconds += deviceSeconds;
+            await state.WriteOrDeactivateAsync(this);
         }
 
-        int current = state.State.Current;
-        StageSource source = state.State.Stages[current];
-        CheckpointManifest? from = source.StartsFrom is { } before ? await Stage(before).LastAsync() : null;
-        await Stage(current).BeginAsync(new StagePlan(
-            Run.Value, source.Name, source.Configuration, source.Overrides)
-        {
-            From = from, Resumes = source.Resumes,
-        });
-        await Board.OpenAsync(Run, current);
+        await ContinueAsync();
     }
 
-    private ITrainingStageGrain Stage(int index) =>
-        grains.GetGrain<ITrainingStageGrain>(new OpenRun(Run, index).StageKey);
-
-    private static bool AreEqual(StageSource[] one, StageSource[] other) =>
-        one.Length == other.Length && one.Zip(other).All(pair =>
-            pair.First.Name == pair.Second.Name && pair.First.Configuration == pair.Second.Configuration
-            && pair.First.StartsFrom == pair.Second.StartsFrom && pair.First.Resumes == pair.Second.Resumes
-            && pair.First.Overrides.SequenceEqual(pair.Second.Overrides, StringComparer.Ordinal));
-}
-
-/// <summary>The stored list of open runs.</summary>
-[GenerateSerializer, Alias("atelier.state.TrainingBoard")]
-internal sealed class TrainingBoardState
-{
-    /// <summary>Open runs in order of submission.</summary>
-    [Id(0)]
-    public List<OpenRun> Runs { get; set; } = [];
-}
-
-/// <summary>Keeps the list of open runs.</summary>
-[GrainType("trainingboard")]
-[ControlSilo]
-internal sealed class TrainingBoardGrain(
-    [PersistentState("board")] IPersistentState<TrainingBoardState> state) : Grain, ITrainingBoardGrain
-{
-    public async Task<bool> OpenAsync(RunId run, int stage)
+    public async Task<bool> MayNeedAsync(BlobName blob)
     {
-        int at = state.State.Runs.FindIndex(open => open.Run == run);
-        if (at < 0 && state.State.Runs.Count >= ITrainingBoardGrain.RunsMax)
-        {
-            return false;
-        }
-
-        var listed = new OpenRun(run, stage);
-        if (at < 0)
-        {
-            state.State.Runs.Add(listed);
-        }
-        else if (state.State.Runs[at] != listed)
-        {
-            state.State.Runs[at] = listed;
-        }
-        else
+        if (Own.IsOpen)
         {
             return true;
         }
 
-        await state.WriteOrDeactivateAsync(this);
-        return true;
-    }
-
-    public async Task CloseAsync(RunId run)
-    {
-        if (state.State.Runs.RemoveAll(open => open.Run == run) > 0)
+        await state.RereadOrDeactivateAsync(this);
+        for (int i = 0; i < Own.Stages.Length && i <= Own.Current; i++)
         {
-            await state.WriteOrDeactivateAsync(this);
+            if (await StageGrain(i).MayNeedAsync(blob))
+            {
+                return true;
+            }
         }
+
+        return false;
     }
 
-    public Task<OpenRun[]> ListAsync() => Task.FromResult(state.State.Runs.ToArray());
+    // Notifies the stage and the list of runs of the stored state. Idempotent.
+    private async Task ContinueAsync()
+    {
+        if (Own.Stages.Length == 0)
+        {
+            return;
+        }
+
+        if (Own.Phase == RunPhase.Running)
+        {
+            StageSource source = Own.Stages[Own.Current];
+            CheckpointManifest? from = source.StartsFrom is { } before ? await StageGrain(before).LastAsync() : null;
+            await CurrentStage.BeginAsync(
+                new StagePlan(Run.Value, source.Name, source.Configuration, source.Overrides)
+                {
+                    From = from, Resumes = source.Resumes,
+                },
+                Own.Budget - Own.DeviceSeconds);
+        }
+
+        await Board.UpdateAsync(Summary);
+    }
+
+    private ITrainingStageGrain StageGrain(int index) =>
+        grains.GetGrain<ITrainingStageGrain>(new OpenRun(Run, index).StageKey);
 }

@@ -1,4 +1,4 @@
-// The part of a stage's manager that tells people about the stage: its trainers, and why others do not train it.
+// The view of a stage for people: its trainers, and the reasons why others do not train it.
 using Atelier.Contracts.Training;
 using Atelier.Training.Worlds;
 
@@ -16,11 +16,15 @@ internal sealed partial class TrainingStageGrain
         World? world = _record?.World.World;
         RemoveLost();
         StageReport[] living = [.. _reports.Values.Select(one => one.Report)];
+        long step = living.Where(one => one.Trainer.HasState).Select(one => one.Trainer.Position)
+            .Append(_record?.World.SafeStep ?? 0).Max();
+        (int Batch, double StepSeconds)? rate = _record is not { IsOpen: true } ? null
+            : living.Where(one => one.StepSeconds > 0)
+                .Select(one => ((int, double)?)(one.Batch, one.StepSeconds!.Value)).FirstOrDefault();
         return Task.FromResult(new StageView
         {
             Name = _record?.Plan.Name ?? "",
-            Step = living.Where(one => one.Trainer.HasState).Select(one => one.Trainer.Position)
-                .Append(_record?.World.SafeStep ?? 0).Max(),
+            Step = step,
             Steps = _record?.Steps ?? 0,
             SafeStep = _record?.World.SafeStep ?? 0,
             World = world?.Number ?? 0,
@@ -39,6 +43,16 @@ internal sealed partial class TrainingStageGrain
             Records = _record?.Checkpoints.LastOrDefault()?.Parts[^1].Digest,
             Trouble = Trouble(living),
             Loss = living.MaxBy(one => one.Trainer.Position)?.Loss,
+            SamplesPerSecond = rate?.Batch / rate?.StepSeconds,
+            SecondsLeft = rate is { } known ? known.StepSeconds * (_record!.Steps - step) : null,
+            DeviceSeconds = (_record?.DeviceSeconds ?? 0) + _uncounted,
+            Notes = [.. _record?.Notes ?? []],
+            Panels =
+            [
+                .. (_record?.Panels.Drawn ?? []).Select(
+                    panel => new PanelView(panel.Step, panel.Sheet, panel.Score, panel.IsHeld)),
+            ],
+            IsPaused = _record is { IsOver: false, Paused: not null },
         });
     }
 
@@ -59,6 +73,8 @@ internal sealed partial class TrainingStageGrain
 
         string[] troubles =
         [
+            .. _record.PausesBecause is { } pause
+                ? [$"Pauses at the next checkpoint: {pause}."] : Array.Empty<string>(),
             .. living.Length > 0 ? Array.Empty<string>() : ["No trainer is available; the stage waits."],
             .. _refusals.Select(one => $"{one.Key}: {one.Value.Reason}"),
             .. living.Where(one => one.State.StoreFault is not null)

@@ -14,66 +14,6 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Training;
 
-/// <summary>The stored state of a stage.</summary>
-[GenerateSerializer, Alias("atelier.state.TrainingStage")]
-internal sealed class TrainingStageState
-{
-    /// <summary>A <see cref="StageRecord"/> as JSON; null before the stage begins.</summary>
-    [Id(0)]
-    public string? Record { get; set; }
-}
-
-/// <summary>The stored record of a stage.</summary>
-/// <param name="Plan">The stage's plan.</param>
-/// <param name="World">The stage's membership.</param>
-internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
-{
-    /// <summary>
-    /// Everything on which the stage's bits depend, as the first trainer resolved it; null before the first report.
-    /// </summary>
-    public string? Identity { get; init; }
-
-    /// <summary>Number of weights.</summary>
-    public long Parameters { get; init; }
-
-    /// <summary>Number of shards of a batch, V.</summary>
-    public int Shards { get; init; }
-
-    /// <summary>Number of steps of the stage.</summary>
-    public long Steps { get; init; }
-
-    /// <summary>Number of planned checkpoints to keep.</summary>
-    public int CheckpointsKept { get; init; } = 1;
-
-    /// <summary>Checkpoints that are being read, by step, each with the time until which it is kept for that.</summary>
-    public ImmutableDictionary<long, DateTimeOffset> Pins { get; init; } =
-        ImmutableDictionary<long, DateTimeOffset>.Empty;
-
-    /// <summary>Committed checkpoints that are kept, oldest first.</summary>
-    public ImmutableArray<CheckpointManifest> Checkpoints { get; init; } = [];
-
-    /// <summary>Digests of the final state; null before the stage is complete.</summary>
-    public StageEnd? End { get; init; }
-
-    /// <summary>Why the stage cannot continue; null if it can.</summary>
-    public string? Failure { get; init; }
-
-    /// <summary>Names of the vectors of the stage's state.</summary>
-    public ImmutableArray<string> Vectors { get; init; } = [];
-
-    /// <summary>Why the stage is paused until a person resumes it; null if it is not paused.</summary>
-    public string? Paused { get; init; }
-
-    /// <summary>Whether the run of the stage was cancelled.</summary>
-    public bool IsCancelled { get; init; }
-
-    /// <summary>Whether the stage can be trained: it is neither over nor paused.</summary>
-    public bool IsOpen => !IsOver && Paused is null;
-
-    /// <summary>Whether the stage is over, so that trainers leave it.</summary>
-    public bool IsOver => End is not null || Failure is not null || IsCancelled;
-}
-
 /// <summary>Manages a stage.</summary>
 [GrainType("trainingstage")]
 [ControlSilo]
@@ -89,13 +29,16 @@ internal sealed partial class TrainingStageGrain(
     private StageManager? _manager;
     private bool _isTold;
 
+    // Number of notes that are kept.
+    private const int NotesMax = 32;
+
     private string _key = "";
 
     private TimeSpan Now => clock.GetElapsedTime(_startedAt);
 
-    private string Run => _key.Split('/')[0];
+    private string Run => OpenRun.Parse(_key).Run.Value;
 
-    private int Stage => int.Parse(_key.Split('/')[1], System.Globalization.CultureInfo.InvariantCulture);
+    private int Stage => OpenRun.Parse(_key).Stage;
 
     private BlobOwner Owner => new(BlobOwnerType.Run, Run);
 
@@ -110,16 +53,22 @@ internal sealed partial class TrainingStageGrain(
         return Task.CompletedTask;
     }
 
-    public async Task BeginJsonAsync(string plan)
+    public async Task BeginJsonAsync(string plan, double? budgetSeconds)
     {
         if (_record is null)
         {
-            await StoreAsync(new StageRecord(TrainingJson.Read<StagePlan>(plan)!, new WorldRecord(null, 0)));
+            await StoreAsync(new StageRecord(TrainingJson.Read<StagePlan>(plan)!, new WorldRecord(null, 0))
+            {
+                BudgetSeconds = budgetSeconds,
+            });
         }
     }
 
     public Task<string?> PlanJsonAsync() =>
-        Task.FromResult(_record is { IsOpen: true } record ? TrainingJson.Write(record.Plan) : null);
+        Task.FromResult(_record is not { IsOpen: true } record ? null : TrainingJson.Write(record.Plan with
+        {
+            OrderVersion = record.Identity is { } identity ? RunIdentity.Parse(identity).OrderVersion : null,
+        }));
 
     public async Task<string> ReportJsonAsync(string report) =>
         TrainingJson.Write(await ReportAsync(TrainingJson.Read<StageReport>(report)!));
@@ -150,9 +99,19 @@ internal sealed partial class TrainingStageGrain(
                 Steps = report.Steps,
                 Vectors = report.Vectors,
                 CheckpointsKept = report.CheckpointsKept,
+                Panels = new StagePanels { Interval = report.PanelInterval, Last = report.BeginsAt },
                 World = _record.World with { SafeStep = report.BeginsAt },
             });
             StartManager();
+        }
+
+        if (_record.Panels.Interval == 0 && report.PanelInterval > 0)
+        {
+            // A trainer of an earlier release has begun the stage.
+            await StoreAsync(_record with
+            {
+                Panels = _record.Panels with { Interval = report.PanelInterval, Last = _record.World.SafeStep },
+            });
         }
 
         _refusals.Remove(report.Worker);
@@ -186,39 +145,12 @@ internal sealed partial class TrainingStageGrain(
 
     public Task<string?> LastJsonAsync() => Task.FromResult(TextOf(_record?.Checkpoints.LastOrDefault()));
 
-    public async Task<string?> PinLastJsonAsync(TimeSpan time)
-    {
-        if (_record?.Checkpoints.LastOrDefault() is not { } last)
-        {
-            return null;
-        }
-
-        DateTimeOffset now = clock.GetUtcNow();
-        await StoreAsync(_record with
-        {
-            Pins = _record.Pins.RemoveRange(_record.Pins.Where(pin => pin.Value <= now).Select(pin => pin.Key))
-                .SetItem(last.Step, now + time),
-        });
-        return TextOf(last);
-    }
-
     public async Task EndAsync()
     {
         if (_record is { IsOver: false })
         {
             await StoreAsync(_record with { IsCancelled = true });
             WakeAll();
-        }
-    }
-
-    public async Task ResumeAsync()
-    {
-        if (_record is { IsOver: false, Paused: not null } paused)
-        {
-            // A trainer that missed the pause must not continue from a state that is in doubt.
-            int next = (paused.World.World?.Number ?? 0) + 1;
-            await StoreAsync(paused with { Paused = null, World = paused.World.Ended(next, isDoubted: false) });
-            StartManager();
         }
     }
 
@@ -234,29 +166,34 @@ internal sealed partial class TrainingStageGrain(
         logger.StageEnded(_key, ended.Failure ?? "complete");
     }
 
-    // An ended stage notifies its run until the run has confirmed it.
+    // A stage that has ended or is paused notifies its run until the run has confirmed it.
     private async Task TickAsync(CancellationToken cancellation)
     {
         RemoveLost();
+        Count();
         if (_record is { IsOpen: true } && _manager is not null)
         {
             await AdvanceAsync();
+            await CheckBudgetAsync();
         }
-        else if (_record is { IsOver: true, IsCancelled: false } && !_isTold)
+        else if (_record is { IsOpen: false, IsCancelled: false } && !_isTold && _telling is not { IsCompleted: false })
         {
-            _isTold = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingRunGrain>(Run).StageEndedAsync(
-                Stage, _record.Failure));
+            _telling = TellAsync(_record);
         }
+
+        await AskForPanelAsync();
     }
 
     private async Task AdvanceAsync()
     {
         int asking = _manager!.Asking;
-        if (_manager.Tick(Now) is { } change)
+        StageManager manager = _manager;
+        if (manager.Tick(Now) is { } change)
         {
             await StoreAsync(change);
         }
-        else if (_manager.Asking > asking)
+
+        if (manager == _manager && manager.Asking > asking)
         {
             WakeAll();
         }
@@ -271,33 +208,50 @@ internal sealed partial class TrainingStageGrain(
         }
 
         ImmutableArray<CheckpointManifest> before = _record!.Checkpoints;
-        ImmutableArray<CheckpointManifest> all = change.Checkpoint is { } committed ? before.Add(committed) : before;
-        CheckpointManifest[] kept =
-        [
-            .. all.Where(one => one.IsPlanned).TakeLast(_record.CheckpointsKept).Union(all.TakeLast(1))
-                .Union(all.Where(one => _record.Pins.TryGetValue(one.Step, out DateTimeOffset until)
-                    && until > clock.GetUtcNow()))
-                .OrderBy(one => one.Step),
-        ];
-        int number = _record.World.World?.Number ?? 0;
-        await StoreAsync(_record with
+        StageRecord noted = Noted(change);
+        if (change.Checkpoint is { } committed)
         {
-            World = change.World,
-            Checkpoints = [.. kept],
-            Paused = change.Pauses ? change.Reason : null,
-        });
+            noted = noted with { Checkpoints = before.Add(committed) };
+            if (committed.IsPlanned || committed.Step == noted.Steps)
+            {
+                (StagePanels panels, long? skipped) = noted.Panels.Committed(
+                    committed.Step, committed.Step == noted.Steps);
+                noted = noted with { Panels = panels };
+                noted = skipped is { } step ? Noted(noted, step, "panel skipped: earlier ones took too long") : noted;
+            }
+        }
+
+        noted = Kept(noted);
+        int number = _record.World.World?.Number ?? 0;
+        StageRecord next = noted with { World = change.World };
+        double interval = _record.DeviceSeconds + _uncounted - _record.SafeDeviceSeconds;
+        if (change.Checkpoint is not null)
+        {
+            next = next with { SafeDeviceSeconds = _record.SafeDeviceSeconds + interval };
+        }
+
+        if (change.Checkpoint is { UndoneFrom: { } from } back)
+        {
+            next = next with { Undone = next.Undone.Add(new UndoneSteps(from, back.Step)) };
+        }
+
         if (change.Pauses)
         {
-            logger.StagePaused(_key, change.Reason);
-            WakeAll();
-            StartManager();
+            await PauseAsync(next with { Paused = change.Reason });
             return;
         }
 
+        await StoreAsync(next);
         _manager!.Stored(change, Now);
         if (change.Checkpoint is not null)
         {
             instruments.Committed();
+            grains.GetGrain<ITrainingBoardGrain>(0)
+                .ProgressAsync(new RunId(Run), Stage, change.World.SafeStep, _record.Steps).Ignore();
+            if (PauseAtCheckpoint(interval) is { } reason)
+            {
+                await PauseAsync(_record with { Paused = reason, PausesBecause = null });
+            }
         }
 
         if (change.World.World is { } world && world.Number > number)
@@ -307,22 +261,39 @@ internal sealed partial class TrainingStageGrain(
             WakeAll();
         }
 
-        ReleaseAsync([.. all.Except(kept)], kept).Ignore();
+        ReleaseAsync(before).Ignore();
     }
 
-    private async Task ReleaseAsync(CheckpointManifest[] dropped, CheckpointManifest[] kept)
+    // The checkpoints that are kept: the last planned ones, the last one, and those that somebody reads.
+    private StageRecord Kept(StageRecord record)
     {
-        // The last part of each checkpoint is a file of step records that refers to the previous file. All of these
-        // files are kept.
-        HashSet<string> named = [.. kept.SelectMany(one => one.Parts).Select(part => part.Digest)];
-        foreach (CheckpointPart part in dropped.SelectMany(one => one.Parts.SkipLast(1))
-            .Where(part => !named.Contains(part.Digest)))
+        ImmutableArray<CheckpointManifest> all = record.Checkpoints;
+        DateTimeOffset now = clock.GetUtcNow();
+        return record with
         {
-            // If the release fails, the blob stays in the store: sweeps do not ask runs what they need.
-            await GrainCalls.TryAsync(() => blobs.ReleaseAsync(
-                CheckpointBlobs.NameOf(part), Owner, CancellationToken.None));
-        }
+            Checkpoints =
+            [
+                .. all.Where(one => one.IsPlanned).TakeLast(record.CheckpointsKept).Union(all.TakeLast(1))
+                    .Union(all.Where(one => record.Panels.Due.Contains(one.Step)
+                        || (record.Pins.TryGetValue(one.Step, out DateTimeOffset until) && until > now)))
+                    .OrderBy(one => one.Step),
+            ],
+        };
     }
+
+    private StageRecord Noted(StageChange change) => Noted(
+        _record!, Math.Max(change.World.World?.FirstStep ?? 0, change.World.SafeStep),
+        change.World.World is { } world && world.Number > (_record!.World.World?.Number ?? 0)
+            ? $"world {world.Number} with {world.Members.Length} trainers: {change.Reason}" : change.Reason);
+
+    private StageRecord Noted(StageRecord record, long step, string text) => record with
+    {
+        Notes =
+        [
+            .. record.Notes.TakeLast(NotesMax - 1),
+            new StageNote((record.Notes.LastOrDefault()?.Number ?? 0) + 1, step, clock.GetUtcNow(), text),
+        ],
+    };
 
     private bool IsMember(StageReport report) => _record!.World.World?.Has(report.Trainer.Id) == true;
 
@@ -339,8 +310,11 @@ internal sealed partial class TrainingStageGrain(
 
     private async Task StoreAsync(StageRecord record)
     {
+        double counted = _uncounted;
+        record = record with { DeviceSeconds = record.DeviceSeconds + counted };
         state.State.Record = TrainingJson.Write(record);
         await state.WriteOrDeactivateAsync(this);
         _record = record;
+        _uncounted -= counted;
     }
 }

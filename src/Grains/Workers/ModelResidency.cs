@@ -1,6 +1,6 @@
 // The models of a device: which ones are in memory, which one is loaded next and which are evicted for it, and their
-// registration with the catalog. Only the worker's loop uses this class; RegisterAsync and LoadAsync run as tasks
-// beside the loop.
+// registration with the catalog. The device's list of models may change at any time. Only the worker's loop uses this
+// class; RegisterAsync and LoadAsync run as tasks beside the loop.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -16,11 +16,14 @@ internal sealed class ModelResidency(
     WorkerKey key, IDevice device, IGrainFactory grains, WorkerOptions options, ModelOptions models,
     TimeProvider clock, BusyTime busy, ILogger logger)
 {
-    private readonly DeviceDescription _device = device.Description;
+    private readonly long _memoryBytes = device.Description.MemoryBytes;
 
-    // The models in memory, each with the times of its load and of its last lease; the models that could not be loaded,
-    // each with the time of the attempt.
-    private readonly Dictionary<ModelDigest, (long LoadedAt, long UsedAt)> _loaded = [];
+    // A device that begins with one model holds that model whatever its size, also after others were added.
+    private readonly ModelDigest? _first = device.Description.Models is [var only] ? only.Digest : null;
+
+    // The models in memory, each with its size and the times of its load and of its last lease; the models that could
+    // not be loaded, each with the time of the attempt.
+    private readonly Dictionary<ModelDigest, (long Bytes, long LoadedAt, long UsedAt)> _loaded = [];
     private readonly Dictionary<ModelDigest, long> _refused = [];
 
     private Change? _change;
@@ -29,6 +32,7 @@ internal sealed class ModelResidency(
     private TimeSpan _loadTook;
     private long _registeredAt;
     private TimeSpan _registersAfter;
+    private IReadOnlyList<ModelCard>? _registered;
 
     /// <summary>The model that was loaded last; null before the first load.</summary>
     public ModelDigest? Latest { get; private set; }
@@ -36,28 +40,33 @@ internal sealed class ModelResidency(
     /// <summary>Time since the last load, divided by the duration of that load; null before the first load.</summary>
     public double? LoadAge => _loadTook > TimeSpan.Zero ? clock.GetElapsedTime(_loadEndedAt) / _loadTook : null;
 
-    /// <summary>Whether it is time to confirm the worker's models to the catalog.</summary>
-    public bool IsRegistrationDue => clock.GetElapsedTime(_registeredAt) >= _registersAfter;
+    /// <summary>
+    /// Whether it is time to confirm the worker's models to the catalog: periodically, and when the models changed.
+    /// </summary>
+    public bool IsRegistrationDue => clock.GetElapsedTime(_registeredAt) >= _registersAfter
+        || (_registered is not null && !ReferenceEquals(_registered, Offered));
 
     /// <summary>
     /// The model of a device that has only one, if that model is not loaded; such a model is loaded without a request.
     /// </summary>
-    public ModelDigest? OnlyMissing => _device.Models.Count == 1
+    public ModelDigest? OnlyMissing => Offered.Count == 1
         && States().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only] ? only.Model : null;
+
+    private IReadOnlyList<ModelCard> Offered => device.Description.Models;
 
     /// <summary>
     /// The models that the worker may hold, and whether each is loaded, is being loaded, fits into the free memory or
     /// needs evictions. A model that failed to load is left out for a while. A model larger than the device's memory is
-    /// always left out, unless it is the device's only model.
+    /// always left out, unless it was the device's only model at the start.
     /// </summary>
     public IEnumerable<WorkerModel> States()
     {
-        long free = _device.MemoryBytes - _loaded.Keys.Sum(BytesOf);
-        foreach (ModelCard card in _device.Models)
+        long free = _memoryBytes - _loaded.Values.Sum(loaded => loaded.Bytes);
+        foreach (ModelCard card in Offered)
         {
             bool isRefused = _refused.TryGetValue(card.Digest, out long at)
                 && clock.GetElapsedTime(at) < options.RefusedModelPause;
-            if (!isRefused && (card.MemoryBytes <= _device.MemoryBytes || _device.Models.Count == 1))
+            if (!isRefused && (card.MemoryBytes <= _memoryBytes || card.Digest == _first))
             {
                 yield return new WorkerModel(card.Digest, card.Digest switch
                 {
@@ -73,7 +82,7 @@ internal sealed class ModelResidency(
     /// <summary>Records that work for a model was leased.</summary>
     public void MarkUsed(ModelDigest model)
     {
-        if (_loaded.TryGetValue(model, out (long LoadedAt, long UsedAt) loaded))
+        if (_loaded.TryGetValue(model, out (long Bytes, long LoadedAt, long UsedAt) loaded))
         {
             _loaded[model] = loaded with { UsedAt = clock.GetTimestamp() };
         }
@@ -81,12 +90,13 @@ internal sealed class ModelResidency(
 
     /// <summary>
     /// Plans to load a model. Returns the models to evict first, once the worker has returned the work that needs them.
-    /// Plans nothing and returns an empty list if another load is planned, or during the pause after a load that got
-    /// no answer.
+    /// Plans nothing and returns an empty list if another load is planned, during the pause after a load that got no
+    /// answer, and if the device does not offer the model anymore.
     /// </summary>
     public IReadOnlyList<ModelDigest> Plan(ModelDigest model, Func<ModelDigest, bool> isInUse)
     {
-        if (_change is not null || clock.GetUtcNow() < _changeFrom)
+        ModelCard? card = Offered.FirstOrDefault(card => card.Digest == model);
+        if (_change is not null || clock.GetUtcNow() < _changeFrom || card is null)
         {
             return [];
         }
@@ -94,19 +104,28 @@ internal sealed class ModelResidency(
         LoadedModel[] loaded =
         [
             .. _loaded.Select(one => new LoadedModel(
-                one.Key, BytesOf(one.Key), isInUse(one.Key), clock.GetElapsedTime(0, one.Value.LoadedAt),
+                one.Key, one.Value.Bytes, isInUse(one.Key), clock.GetElapsedTime(0, one.Value.LoadedAt),
                 clock.GetElapsedTime(0, one.Value.UsedAt))),
         ];
-        _change = new Change(model, ModelChoice.Evictions(loaded, BytesOf(model), _device.MemoryBytes));
+        _change = new Change(
+            model, card.MemoryBytes, ModelChoice.Evictions(loaded, card.MemoryBytes, _memoryBytes));
         return _change.Evict;
     }
 
     /// <summary>
     /// Returns the planned load, for the caller to run, once no work needs the models that are evicted for it; null if
-    /// there is nothing to load yet.
+    /// there is nothing to load yet. Without a planned load, it is the eviction of models that the device does not
+    /// offer anymore.
     /// </summary>
     public Func<Task>? BeginLoad(Func<ModelDigest, bool> isInUse)
     {
+        if (_change is null
+            && _loaded.Keys.Except(Offered.Select(card => card.Digest)).Where(model => !isInUse(model)).ToArray()
+                is { Length: > 0 } withdrawn)
+        {
+            _change = new Change(null, 0, withdrawn);
+        }
+
         if (_change is not { HasBegun: false } change || change.Evict.Any(isInUse))
         {
             return null;
@@ -129,15 +148,15 @@ internal sealed class ModelResidency(
         {
             _changeFrom = clock.GetUtcNow() + options.RetryPause;
         }
-        else if (_change!.Took is { } took)
+        else if (_change is { Model: { } model, Took: { } took })
         {
-            Latest = _change.Model;
+            Latest = model;
             (_loadEndedAt, _loadTook) = (clock.GetTimestamp(), took);
-            _loaded[_change.Model] = (_loadEndedAt, _loadEndedAt);
+            _loaded[model] = (_change.Bytes, _loadEndedAt, _loadEndedAt);
         }
-        else
+        else if (_change is { Model: { } refused })
         {
-            _refused[_change.Model] = clock.GetTimestamp();
+            _refused[refused] = clock.GetTimestamp();
         }
 
         _change = null;
@@ -150,7 +169,8 @@ internal sealed class ModelResidency(
     public async Task RegisterAsync()
     {
         _registersAfter = models.ConfirmPeriod;
-        foreach (ModelCard card in _device.Models)
+        _registered = Offered;
+        foreach (ModelCard card in _registered)
         {
             try
             {
@@ -182,26 +202,31 @@ internal sealed class ModelResidency(
             await device.EvictAsync(old, CancellationToken.None);
         }
 
+        if (change.Model is not { } model)
+        {
+            return;
+        }
+
         long began = clock.GetTimestamp();
         try
         {
             using BusyTime.Call call = busy.Begin();
-            await device.LoadAsync(change.Model, CancellationToken.None);
+            await device.LoadAsync(model, CancellationToken.None);
             change.Took = clock.GetElapsedTime(began);
         }
         catch (DeviceException error)
         {
-            logger.ModelRefused(key, change.Model, error);
+            logger.ModelRefused(key, model, error);
         }
     }
 
-    private long BytesOf(ModelDigest model) => _device.Models.First(card => card.Digest == model).MemoryBytes;
-
-    // The model to load, the models to evict, and the duration of the load, which is null if the device could not load
-    // the model.
-    private sealed class Change(ModelDigest model, IReadOnlyList<ModelDigest> evict)
+    // The model to load, or null if models are only evicted; the models to evict; and the duration of the load, which
+    // is null if the device could not load the model.
+    private sealed class Change(ModelDigest? model, long bytes, IReadOnlyList<ModelDigest> evict)
     {
-        public ModelDigest Model { get; } = model;
+        public ModelDigest? Model { get; } = model;
+
+        public long Bytes { get; } = bytes;
 
         public IReadOnlyList<ModelDigest> Evict { get; } = evict;
 

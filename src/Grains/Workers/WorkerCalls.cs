@@ -96,6 +96,7 @@ internal sealed class WorkerCalls(
         }
         catch (DeviceException)
         {
+            instruments.BatchFailed();
             foreach (WorkerJob job in batch)
             {
                 await EvaluateAsync([job]);

@@ -2,6 +2,7 @@
 // the loop.
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Models;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -11,7 +12,7 @@ using Orleans.Placement;
 namespace Atelier.Grains.Workers;
 
 /// <summary>Runs the loops of this silo's devices.</summary>
-internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
+internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>, IDeviceDrain
 {
     private readonly Dictionary<string, WorkerLoop> _loops;
     private readonly IGrainFactory _grains;
@@ -19,14 +20,15 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 
     public WorkerService(
         IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, IOptions<WorkerOptions> options,
-        IOptions<ModelOptions> models, TimeProvider clock, WorkerInstruments instruments, ILocalSiloDetails silo,
-        ILoggerFactory loggers)
+        IOptions<ModelOptions> models, DeviceShares shares, TimeProvider clock, WorkerInstruments instruments,
+        ILocalSiloDetails silo, ILoggerFactory loggers)
     {
         _grains = grains;
         _loops = devices
             .Select(device => new WorkerLoop(
                 new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Value,
-                models.Value, clock, instruments, loggers.CreateLogger<WorkerLoop>()))
+                models.Value, shares.Of(device.Description.Device), clock, instruments,
+                loggers.CreateLogger<WorkerLoop>()))
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 
@@ -36,6 +38,9 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
     // The last stage starts after all others and stops before them: a worker's calls need the whole silo.
     public void Participate(ISiloLifecycle observer) => observer.Subscribe(
         nameof(WorkerService), ServiceLifecycleStage.Last, StartAsync, StopAsync);
+
+    /// <inheritdoc/>
+    public Task DrainAsync() => Task.WhenAll(_loops.Values.Select(loop => loop.DrainAsync()));
 
     private Task StartAsync(CancellationToken cancellation)
     {
@@ -50,7 +55,7 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 
     private async Task StopAsync(CancellationToken cancellation)
     {
-        await Task.WhenAll(_loops.Values.Select(loop => loop.DrainAsync())).WaitAsync(cancellation);
+        await DrainAsync().WaitAsync(cancellation);
         await Task.WhenAll(_running).WaitAsync(cancellation);
     }
 }
@@ -58,7 +63,7 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 /// <summary>Represents a worker of the silo on which it is activated.</summary>
 [GrainType("worker")]
 [OwnSilo, Immovable, KeepAlive, Reentrant]
-internal sealed class WorkerGrain(WorkerService workers) : Grain, IWorkerGrain
+internal sealed class WorkerGrain(WorkerService workers, IEnumerable<IModelFollower> followers) : Grain, IWorkerGrain
 {
     private WorkerLoop _loop = null!;
 
@@ -74,6 +79,16 @@ internal sealed class WorkerGrain(WorkerService workers) : Grain, IWorkerGrain
     public Task WakeAsync()
     {
         _loop.Wake();
+        return Task.CompletedTask;
+    }
+
+    public Task ModelsChangedAsync()
+    {
+        foreach (IModelFollower follower in followers)
+        {
+            follower.Wake();
+        }
+
         return Task.CompletedTask;
     }
 

@@ -7,6 +7,7 @@ internal sealed class WorkerInstruments
 {
     private readonly Counter<long> _evaluations;
     private readonly Histogram<int> _width;
+    private readonly Counter<long> _batchesFailed;
     private readonly Counter<double> _busy;
     private readonly Counter<long> _refused;
 
@@ -18,6 +19,9 @@ internal sealed class WorkerInstruments
         _width = meter.CreateHistogram(
             "atelier.worker.batch.width", "{picture}", "Pictures that shared an evaluation.", tags: null,
             new InstrumentAdvice<int> { HistogramBucketBoundaries = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64] });
+        _batchesFailed = meter.CreateCounter<long>(
+            "atelier.worker.batches.failed", "{batch}",
+            "Batches that failed as a whole; each of their pictures was then evaluated alone.");
         _busy = meter.CreateCounter<double>(
             "atelier.worker.busy.time", "s", "Time in which a device had work; overlapping calls count once.");
         _refused = meter.CreateCounter<long>(
@@ -32,6 +36,8 @@ internal sealed class WorkerInstruments
         _evaluations.Add(1);
         _width.Record(pictures);
     }
+
+    public void BatchFailed() => _batchesFailed.Add(1);
 
     public void Worked(TimeSpan time) => _busy.Add(time.TotalSeconds);
 

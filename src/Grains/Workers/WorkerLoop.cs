@@ -8,6 +8,7 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Batching;
 using Atelier.Grains.Models;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
@@ -26,6 +27,7 @@ internal sealed class WorkerLoop
     private readonly ILogger<WorkerLoop> _logger;
     private readonly WorkerCalls _calls;
     private readonly ModelResidency _models;
+    private readonly DeviceShare _share;
     private readonly StepBatcher<IDenoising> _batcher;
     private readonly List<WorkerJob> _jobs = [];
     private readonly List<LeaseRelease> _releases = [];
@@ -38,24 +40,23 @@ internal sealed class WorkerLoop
     private DateTimeOffset _evaluateFrom, _turnFrom, _turnBy;
     private long _attempt;
 
-    // Set to true by any thread, and to false only by the loop, when it takes the turn.
-    private volatile bool _turnIsDue = true;
-    private volatile bool _draining;
+    // The first is set to true by any thread, and to false only by the loop, when it takes the turn.
+    private volatile bool _turnIsDue = true, _draining;
     private volatile WorkerStatus? _status;
 
     /// <summary>Creates a loop; <see cref="RunAsync"/> starts it.</summary>
     public WorkerLoop(
         WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
-        ModelOptions models, TimeProvider clock, WorkerInstruments instruments, ILogger<WorkerLoop> logger)
+        ModelOptions models, DeviceShare share, TimeProvider clock, WorkerInstruments instruments,
+        ILogger<WorkerLoop> logger)
     {
         (Key, _device, _grains, _options, _clock, _logger) = (key, device.Description, grains, options, clock, logger);
         _batcher = new StepBatcher<IDenoising>(_device.Slots, _device.Rows);
         var busy = new BusyTime(instruments, clock);
         _calls = new WorkerCalls(
             key, device, blobs, grains, options, clock, instruments, busy, logger, OnStateChanged);
-        _wake = new WakeSignal(clock);
         _models = new ModelResidency(key, device, grains, options, models, clock, busy, logger);
-        _attempt = clock.GetUtcNow().UtcTicks;
+        (_wake, _share, _attempt) = (new WakeSignal(clock), share, clock.GetUtcNow().UtcTicks);
     }
 
     /// <summary>The worker.</summary>
@@ -96,6 +97,7 @@ internal sealed class WorkerLoop
                 }
 
                 StartWork();
+                _share.SetServing(_jobs.Count > 0);
                 _status = NewStatus();
                 bool isEmpty = _jobs.Count == 0 && _releases.Count == 0 && _turn is null && _load is null;
                 if (_draining && (isEmpty || _clock.GetUtcNow() >= drainBy))
@@ -347,7 +349,7 @@ internal sealed class WorkerLoop
             Worker = Key.ToString(),
             DeviceKind = _device.DeviceKind,
             Roles = _device.Roles,
-            Free = WorkerJob.FreeBeside(jobs, _device.Slots),
+            Free = _share.IsKept ? 0 : WorkerJob.FreeBeside(jobs, _device.Slots),
             Models = [.. _models.States()],
             LoadAge = _models.LoadAge,
         };

@@ -17,6 +17,7 @@ public sealed class ConfigTree
 
     private readonly SortedDictionary<string, string[]> _values = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, string> _defaults = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> _lists = new(StringComparer.Ordinal);
     private readonly SortedSet<string> _known = new(StringComparer.Ordinal);
     private readonly string _file;
 
@@ -95,6 +96,20 @@ public sealed class ConfigTree
 
     /// <summary>A list of strings; empty if the key is absent.</summary>
     public string[] Texts(string key) => Find(key) ?? [];
+
+    /// <summary>
+    /// Number of mappings in a list of mappings; 0 if the key is absent. The keys of item i begin with "key.i.".
+    /// </summary>
+    public int Mappings(string key)
+    {
+        int count = _lists.GetValueOrDefault(key);
+        while (_values.Keys.Any(other => other.StartsWith($"{key}.{count}.", StringComparison.Ordinal)))
+        {
+            count++; // Added by an override.
+        }
+
+        return count;
+    }
 
     /// <summary>An integer in [min, max], or the default if the key is absent; '_' may separate digits.</summary>
     public long Integer(string key, long min, long max, long? otherwise = null)
@@ -219,6 +234,14 @@ public sealed class ConfigTree
                 case YamlSequenceNode list when list.All(item => item is YamlScalarNode):
                     _values[key] = [.. list.Select(item => ((YamlScalarNode)item).Value ?? "")];
                     break;
+                case YamlSequenceNode { Children.Count: > 0 } list when list.All(item => item is YamlMappingNode):
+                    _lists[key] = list.Children.Count;
+                    for (int i = 0; i < list.Children.Count; i++)
+                    {
+                        Add($"{key}.{i}.", (YamlMappingNode)list.Children[i]);
+                    }
+
+                    break;
                 case YamlScalarNode { Value: null or "null" or "~" or "" }:
                     break;
                 case YamlScalarNode scalar:
@@ -226,7 +249,8 @@ public sealed class ConfigTree
                     break;
                 default:
                     throw new RefusedFileException(
-                        _file, $"line {value.Start.Line}", $"{key} must be a string, a list of strings or a mapping.");
+                        _file, $"line {value.Start.Line}",
+                        $"{key} must be a string, a list of strings, a mapping or a list of mappings.");
             }
         }
     }

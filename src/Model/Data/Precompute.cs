@@ -237,7 +237,7 @@ public sealed class Precompute
             columns[Column(side)] = "bytes";
         }
 
-        var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20 });
+        var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20, Hashes = ["sha256"] });
         var skipped = new List<SkippedPicture>();
         var cut = new CutCaptions(0, []);
         for (long start = first; start < end && !isFailed(); start += CaptionBatch)
@@ -289,12 +289,7 @@ public sealed class Precompute
             }
         }
 
-        CutCaption[] cut =
-        [
-            .. captions.Select((caption, i) => new CutCaption(first + i, _tokenizer.Count(caption)))
-                .Where(caption => caption.Tokens.CutAt is not null),
-        ];
-        return new CutCaptions(cut.Length, [.. cut.Take(CutCaptions.FirstMax)]);
+        return CutCaptions.Of(_tokenizer, first, captions);
     }
 
     private static SkippedPicture? Fault(long picture, string column, byte[] halves)

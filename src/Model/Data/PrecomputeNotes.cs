@@ -24,6 +24,20 @@ public sealed record CutCaptions(long Count, CutCaption[] First)
     /// <summary>Maximum number of captions that are listed.</summary>
     public const int FirstMax = 5;
 
+    /// <summary>Those of consecutive pictures' captions that the tokenizer's context truncates.</summary>
+    /// <param name="tokenizer">The text encoder's tokenizer.</param>
+    /// <param name="first">Index of the first caption's picture in the source.</param>
+    /// <param name="captions">The captions.</param>
+    public static CutCaptions Of(ClipTokenizer tokenizer, long first, IEnumerable<string> captions)
+    {
+        CutCaption[] cut =
+        [
+            .. captions.Select((caption, i) => new CutCaption(first + i, tokenizer.Count(caption)))
+                .Where(caption => caption.Tokens.CutAt is not null),
+        ];
+        return new CutCaptions(cut.Length, [.. cut.Take(FirstMax)]);
+    }
+
     /// <summary>Combines these captions with others.</summary>
     public CutCaptions With(CutCaptions others) => new(
         Count + others.Count, [.. First.Concat(others.First).OrderBy(caption => caption.Picture).Take(FirstMax)]);

@@ -1,7 +1,9 @@
 // Scores of sets of pictures from any source: Fréchet inception distance and CLIP score.
 using Atelier.Model.Clip;
+using Atelier.Model.Data;
 using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
+using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 using static TorchSharp.torch;
 
@@ -57,6 +59,31 @@ public static class PictureScores
     }
 
     /// <summary>
+    /// CLIP score of pictures by the text encoder of a model, whose file must hold the image encoder, too.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="pictures">Pictures and captions.</param>
+    /// <param name="progress">Receives the number of pictures processed.</param>
+    /// <param name="cancellation">Checked between batches.</param>
+    /// <returns>The score, and the captions that the text tower read only in part.</returns>
+    /// <exception cref="NonFiniteException">A tower gives NaN or infinity.</exception>
+    /// <exception cref="RefusedFileException">The file holds no image encoder, or is damaged.</exception>
+    public static (double Score, CutCaptions Cut) Clip(
+        ModelFolder model, ICaptionedPictures pictures, Action<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
+        using var clip = new ClipModel(model.ClipConfig);
+        using (IWeightSource source = WeightFile.Open(model.PathOf(model.TextEncoder)))
+        {
+            StrictLoader.Load(clip, source);
+        }
+
+        return Clip(clip, tokenizer, pictures, progress, cancellation);
+    }
+
+    /// <summary>
     /// CLIP score (Hessel et al., arXiv 2104.08718): the mean of 100 max(cosine, 0) over all pictures, where cosine is
     /// the cosine similarity between the features of a picture and of its caption.
     /// </summary>
@@ -65,8 +92,9 @@ public static class PictureScores
     /// <param name="pictures">Pictures and captions.</param>
     /// <param name="progress">Receives the number of pictures processed.</param>
     /// <param name="cancellation">Checked between batches.</param>
+    /// <returns>The score, and the captions that the text tower read only in part.</returns>
     /// <exception cref="NonFiniteException">A tower gives NaN or infinity.</exception>
-    public static double Clip(
+    public static (double Score, CutCaptions Cut) Clip(
         ClipModel clip, ClipTokenizer tokenizer, ICaptionedPictures pictures, Action<int>? progress = null,
         CancellationToken cancellation = default)
     {
@@ -75,6 +103,7 @@ public static class PictureScores
         ArgumentNullException.ThrowIfNull(pictures);
         int side = clip.Config.Vision.ImageSize;
         double sum = 0;
+        var cut = new CutCaptions(0, []);
         for (long first = 0; first < pictures.Count; first += Batch)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -83,7 +112,9 @@ public static class PictureScores
             long[] batch =
                 [.. Enumerable.Range(0, (int)Math.Min(Batch, pictures.Count - first)).Select(i => first + i)];
             float[] pixels = [.. batch.SelectMany(i => ClipPreprocess.Run(pictures.Picture(i, side), side))];
-            long[] ids = [.. batch.SelectMany(i => tokenizer.Encode(pictures.Caption(i))).Select(id => (long)id)];
+            string[] captions = [.. batch.Select(pictures.Caption)];
+            long[] ids = [.. captions.SelectMany(tokenizer.Encode).Select(id => (long)id)];
+            cut = cut.With(CutCaptions.Of(tokenizer, first, captions));
             Tensor image = Finite.Check(
                 "image encoder", clip.EncodeImage(tensor(pixels, [batch.Length, 3, side, side])));          // [B, E]
             Tensor text = Finite.Check(
@@ -93,6 +124,6 @@ public static class PictureScores
             progress?.Invoke((int)first + batch.Length);
         }
 
-        return sum / pictures.Count;
+        return (sum / pictures.Count, cut);
     }
 }

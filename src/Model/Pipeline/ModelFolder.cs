@@ -25,6 +25,9 @@ public sealed record ModelFolder
     /// <summary>Name by which a manifest may refer to the published CLIP configuration instead of listing it.</summary>
     public const string PublishedClip = "ViT-H-14-378-quickgelu";
 
+    /// <summary>Maximum length of a model's name, in characters.</summary>
+    public const int NameLengthMax = LineLengthMax;
+
     private const int LineLengthMax = 1000;
 
     private static readonly JsonSerializerOptions s_readable =

@@ -19,9 +19,27 @@ public static class Libtorch
     // The variable that limits the instruction set that oneDNN uses, and its highest value without AMX.
     private const string InstructionSetVariable = "ONEDNN_MAX_CPU_ISA", WithoutAmx = "AVX512_CORE_FP16";
 
+    // The variable for the least severity of the messages that libtorch prints on standard error, and the function that
+    // reads it: c10::initLogging(), which libtorch calls in Python only.
+    private const string SeverityVariable = "TORCH_CPP_LOG_LEVEL", ReadSeverity = "_ZN3c1011initLoggingEv";
+
     // The libraries, in the order of their dependencies. Not every build has all of them.
     private static readonly string[] s_libraries =
         ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+
+    // Libtorch's warnings are for its own programmers: on some processors, each convolution prints one.
+    private static readonly Lazy<bool> s_isQuiet = new(() =>
+    {
+        _ = SetNativeVariable(SeverityVariable, "ERROR", overwrite: 0);
+        if (NativeLibrary.TryLoad("libc10.so", out nint library)
+            && NativeLibrary.TryGetExport(library, ReadSeverity, out nint read))
+        {
+            Marshal.GetDelegateForFunctionPointer<Action>(read)();
+            return true;
+        }
+
+        return false;
+    });
 
     private static LibtorchException? s_problem;
 
@@ -40,6 +58,7 @@ public static class Libtorch
         {
             _ = TorchSharp.torch.CPU;
             using TorchSharp.torch.Tensor probe = TorchSharp.torch.zeros(1);
+            _ = s_isQuiet.Value;
         }
         catch (Exception error) when (error
             is TypeInitializationException or DllNotFoundException or NotSupportedException

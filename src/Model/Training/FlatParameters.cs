@@ -25,11 +25,7 @@ public sealed class FlatParameters : IDisposable
     /// </exception>
     public FlatParameters(Module network, Tensor? shared = null)
     {
-        (string Name, Parameter Parameter)[] parameters =
-        [
-            .. network.named_parameters().OrderBy(p => p.name, StringComparer.Ordinal)
-                .Select(p => (p.name, p.parameter)),
-        ];
+        (string Name, Parameter Parameter)[] parameters = [.. Ordered(network)];
         if (parameters.Length == 0 || parameters.Select(p => p.Parameter.dtype).Distinct().Count() > 1)
         {
             throw new ArgumentException(
@@ -63,7 +59,7 @@ public sealed class FlatParameters : IDisposable
             }
 
             parameter.set_(slice);
-            parameter.grad = Slice(Gradients, parameter, start).DetachFromDisposeScope();
+            parameter.grad = Slice(Gradients, parameter, start); // The parameter keeps its own reference.
             _slices[i] = (name, parameter, start);
             start += parameter.numel();
         }
@@ -74,6 +70,11 @@ public sealed class FlatParameters : IDisposable
 
     /// <summary>All gradients, [P]. Backward passes add to them.</summary>
     public Tensor Gradients { get; }
+
+    /// <summary>The parameters of a network in the order in which the flat tensor holds them.</summary>
+    public static IEnumerable<(string Name, Parameter Parameter)> Ordered(Module network) =>
+        network.named_parameters().OrderBy(one => one.name, StringComparer.Ordinal)
+            .Select(one => (one.name, one.parameter));
 
     /// <summary>
     /// Views of a flat tensor [P] by parameter name, each in the shape of the parameter. The caller disposes them.

@@ -86,7 +86,7 @@ public sealed class MasterWeights : IDisposable
             Computing = new FlatParameters(network);
         }
 
-        Average = settings.Average is null ? null : Weights.detach().clone().DetachFromDisposeScope();
+        Average = settings.Average is null ? null : Weights.clone().DetachFromDisposeScope();
         Optimizer = new AdamW(settings.Optimizer, Weights);
     }
 
@@ -283,7 +283,7 @@ public sealed class MasterWeights : IDisposable
             if (master.Average is not null)
             {
                 using var noGradients = no_grad();
-                _kept = master.Weights.detach().clone().DetachFromDisposeScope();
+                _kept = master.Weights.clone().DetachFromDisposeScope();
                 master.Weights.copy_(master.Average);
                 master.Refresh();
             }

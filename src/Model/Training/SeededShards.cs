@@ -13,6 +13,9 @@ public interface ITrainingData
     /// <summary>Number of samples.</summary>
     int Count { get; }
 
+    /// <summary>How often the samples occur in an epoch; once each by default.</summary>
+    StreamMix Mix => StreamMix.Plain(Count);
+
     /// <summary>Digest of the files that list the samples, in order; empty if there are none.</summary>
     string Digest => "";
 
@@ -28,6 +31,11 @@ public interface ITrainingData
     /// <summary>Location of a sample, for messages; by default only its index.</summary>
     /// <param name="sample">Index of the sample, from 0.</param>
     string Place(int sample) => $"sample {sample.ToString(CultureInfo.InvariantCulture)}";
+
+    /// <summary>Informs about the samples that will be read next, in order, so that they can be fetched.</summary>
+    void Foresee(IEnumerable<int> samples)
+    {
+    }
 
     /// <summary>Reads one sample as it is stored; the caller checks that its numbers are finite.</summary>
     /// <param name="sample">Index of the sample, from 0.</param>
@@ -49,6 +57,7 @@ public sealed class SeededShards : IShardSource
     private readonly SampleOrder _order;
     private readonly ulong _seed;
     private readonly double _captionDrop;
+    private long _foreseenFrom = -1;
 
     /// <summary>Prepares the shards of a run.</summary>
     /// <param name="data">The samples.</param>
@@ -58,9 +67,11 @@ public sealed class SeededShards : IShardSource
     /// <param name="captionDrop">
     /// Fraction of the captions that are replaced by zeros, which classifier-free guidance needs.
     /// </param>
+    /// <param name="orderVersion">Version of the sample order.</param>
     /// <exception cref="ArgumentException">The shapes of the data do not match the network.</exception>
     public SeededShards(
-        ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop)
+        ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop,
+        int orderVersion = SampleOrder.Version)
     {
         (int channels, int height, int width) = data.LatentShape;
         if (channels != network.InChannels || height != network.InputSize || width != network.InputSize)
@@ -85,18 +96,52 @@ public sealed class SeededShards : IShardSource
         }
 
         (_data, _settings, _network, _seed, _captionDrop) = (data, settings, network, seed, captionDrop);
-        _order = Order(seed, data.Count);
+        _order = Order(seed, data.Mix, orderVersion);
     }
 
-    /// <summary>The order of a run's samples: each epoch's permutation depends only on (seed, epoch).</summary>
-    public static SampleOrder Order(ulong seed, int count) =>
-        new(count, epoch => SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, count));
+    /// <summary>
+    /// The order of a run's samples: each epoch's permutation depends only on (version, seed, epoch).
+    /// </summary>
+    /// <param name="seed">Seed of the run.</param>
+    /// <param name="count">Number of samples in an epoch.</param>
+    /// <param name="version">Version of the order.</param>
+    /// <exception cref="ArgumentException">There are no samples, or there is no such version.</exception>
+    public static SampleOrder Order(ulong seed, int count, int version = SampleOrder.Version) =>
+        Order(seed, StreamMix.Plain(count), version);
+
+    private static SampleOrder Order(ulong seed, StreamMix mix, int version)
+    {
+        Func<long, int[]> permutation = version switch
+        {
+            SampleOrder.UniformVersion => epoch =>
+                SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, mix.Count),
+            SampleOrder.Version => epoch => BlockOrder.Epoch(seed, epoch, mix.Count),
+            _ => throw new ArgumentOutOfRangeException(nameof(version), version, "There is no such sample order."),
+        };
+        return new SampleOrder(mix.Count, mix.IsPlain ? permutation : epoch =>
+        {
+            int[] samples = mix.Epoch(seed, epoch);
+            return [.. permutation(epoch).Select(place => samples[place])];
+        });
+    }
 
     /// <inheritdoc/>
-    public ShardBatch Read(long step, int shard)
+    public ShardBatch Read(long step, int shard) => Draw(step, shard)();
+
+    /// <summary>
+    /// Reads a shard's samples and draws its random numbers, without tensors; the result makes the tensors of
+    /// <see cref="Read"/>, on the thread that calls it.
+    /// </summary>
+    public Func<ShardBatch> Draw(long step, int shard)
     {
         int batch = _settings.Microbatch;
         long first = _settings.Slices.First(step, shard);
+        if (step != _foreseenFrom)
+        {
+            _foreseenFrom = step;
+            _data.Foresee(Ahead(_settings.Slices.First(step, 0)));
+        }
+
         (int channels, int height, int width) = _data.LatentShape;
         (int length, int features) = _data.CaptionShape;
         int latentLength = channels * height * width, captionLength = length * features;
@@ -136,7 +181,7 @@ public sealed class SeededShards : IShardSource
         }
 
         int rows = samples.Count;
-        return new ShardBatch(
+        return () => new ShardBatch(
             tensor(Used(latents), [rows, channels, height, width]), tensor(Used(captions), [rows, length, features]),
             Used(levels), tensor(Used(noise), [rows, channels, height, width]),
             _settings.MaskRatio == 0 || rows == 0
@@ -146,6 +191,16 @@ public sealed class SeededShards : IShardSource
         };
 
         T[] Used<T>(T[] values) => rows == batch ? values : values[..(values.Length / batch * rows)];
+    }
+
+    // The window of the order and the next one, at least.
+    private IEnumerable<int> Ahead(long first)
+    {
+        int count = Math.Max(2 * BlockOrder.WindowSamples(_data.Mix.Count), _settings.GlobalBatch);
+        for (long position = first; position < first + count; position++)
+        {
+            yield return _order[position];
+        }
     }
 
     private BadSample? Fault(int sample, ReadOnlySpan<float> latent, ReadOnlySpan<float> caption) =>

@@ -79,7 +79,7 @@ public enum ThingColor
     White,
 }
 
-/// <summary>Size of a thing by its diameter.</summary>
+/// <summary>Size of a thing: its diameter, relative to the picture.</summary>
 public enum ThingSize
 {
     /// <summary>About a quarter of the picture's side.</summary>

@@ -1,5 +1,6 @@
 // The silo's HTTP API: its services, middleware and routes.
 using Atelier.Contracts.Diagnostics;
+using Atelier.Contracts.Training;
 using Atelier.Grains.Blobs;
 using Atelier.Silo.Api.Admin;
 using Atelier.Silo.Api.Generations;
@@ -8,6 +9,8 @@ using Atelier.Silo.Api.Images;
 using Atelier.Silo.Api.Models;
 using Atelier.Silo.Api.Pictures;
 using Atelier.Silo.Api.Sessions;
+using Atelier.Silo.Api.Training;
+using Atelier.Silo.Training;
 using Microsoft.OpenApi;
 using Scalar.AspNetCore;
 
@@ -45,7 +48,19 @@ internal static class AtelierApi
             provider.GetRequiredService<IGrainFactory>(), provider.GetRequiredService<LogLimits>(),
             provider.GetRequiredService<ILogger<BlobOwners>>()));
         services.AddSingleton<BlobEndpoints>();
+        services.AddSingleton<StepHistory>();
+        services.AddSingleton(provider =>
+        {
+            (GrainCaller calls, IGrainFactory grains) = (
+                provider.GetRequiredService<GrainCaller>(), provider.GetRequiredService<IGrainFactory>());
+            return new RunWatch(
+                run => calls.CallAsync(() => grains.GetGrain<ITrainingRunGrain>(run.Value).ViewAsync()),
+                provider.GetRequiredService<StepHistory>(), provider.GetRequiredService<TimeProvider>());
+        });
         services.AddSingleton<RunEndpoints>();
+        services.AddSingleton<TrainingDataEndpoints>();
+        services.AddSingleton<Publications>();
+        services.AddSingleton<PublishEndpoints>();
         services.AddOpenApi(Document, options => options
             .AddDocumentTransformer((document, _, _) =>
             {
@@ -85,6 +100,8 @@ internal static class AtelierApi
         AdminEndpoints.Map(routes);
         BlobEndpoints.Map(routes);
         RunEndpoints.Map(routes);
+        TrainingDataEndpoints.Map(routes);
+        PublishEndpoints.Map(routes);
         app.MapOpenApi($"/openapi/{Document}.json");
 
         // The reference page loads nothing from other servers.

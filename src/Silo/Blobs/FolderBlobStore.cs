@@ -187,30 +187,41 @@ public sealed class FolderBlobStore : IBlobStore
     private void Place(string folder, string file, string aside)
     {
         bool isPlaced = false;
+        RetryRaces(() =>
+        {
+            if (isPlaced && !File.Exists(aside))
+            {
+                return; // The owner itself has released the blob meanwhile.
+            }
+
+            Directory.CreateDirectory(folder);
+            File.Move(aside, file, overwrite: true);
+            isPlaced = true;
+
+            // All folders are flushed, because another put may have created one and died before flushing it.
+            for (string? at = folder; at is not null && at.Length >= _root.Length; at = Path.GetDirectoryName(at))
+            {
+                DurableFiles.FlushFolder(at);
+            }
+        });
+    }
+
+    /// <summary>
+    /// Runs a put again if the last owner's release deleted the folder while the put created it, or before the put
+    /// moved the file into it. Other errors, such as a full disk, would only recur, so they are not retried.
+    /// </summary>
+    internal static void RetryRaces(Action put)
+    {
         for (int attempt = 1; ; attempt++)
         {
             try
             {
-                Directory.CreateDirectory(folder);
-                File.Move(aside, file, overwrite: true);
-                isPlaced = true;
-
-                // All folders are flushed, because another put may have created one and died before flushing it.
-                for (string? at = folder; at is not null && at.Length >= _root.Length; at = Path.GetDirectoryName(at))
-                {
-                    DurableFiles.FlushFolder(at);
-                }
-
+                put();
                 return;
             }
             catch (IOException error) when (attempt < TriesMax && IsRace(error))
             {
-                // The last owner's release deleted the folder while this put created it, or before this put moved the
-                // file into it. Other errors, such as a full disk, would only recur, so they are not retried.
-                if (isPlaced && !File.Exists(aside))
-                {
-                    return; // The owner itself has released the blob meanwhile.
-                }
+                // The folder is created again.
             }
         }
     }

@@ -21,6 +21,7 @@ public sealed class DeviceLane : IDisposable
     private readonly TimeProvider _clock;
     private readonly Action<Exception> _onFault;
     private readonly int _waitersMax;
+    private readonly DeviceInstruments? _instruments;
     private readonly Lock _lock = new();
 
     // Guarded by the lock.
@@ -36,10 +37,12 @@ public sealed class DeviceLane : IDisposable
     /// <param name="clock">Measures the duration of work.</param>
     /// <param name="onFault">Called once, when the device is lost; it should end the process.</param>
     /// <param name="waitersMax">Maximum number of waiters.</param>
+    /// <param name="instruments">Measures the lane's use; null if nothing measures it.</param>
     public DeviceLane(
-        string name, Action onStart, TimeProvider clock, Action<Exception> onFault, int waitersMax = WaitersStandard)
+        string name, Action onStart, TimeProvider clock, Action<Exception> onFault, int waitersMax = WaitersStandard,
+        DeviceInstruments? instruments = null)
     {
-        (_clock, _onFault, _waitersMax) = (clock, onFault, waitersMax);
+        (_clock, _onFault, _waitersMax, _instruments) = (clock, onFault, waitersMax, instruments);
         _thread = new Thread(() =>
         {
             onStart();
@@ -60,15 +63,20 @@ public sealed class DeviceLane : IDisposable
     /// <summary>Creates the lane of a libtorch device.</summary>
     /// <param name="options">Options of the device.</param>
     /// <param name="clock">Measures the duration of work.</param>
+    /// <param name="instruments">Measures the lane's use; null if nothing measures it.</param>
     /// <exception cref="LibtorchException">There is no libtorch for this machine.</exception>
-    public static DeviceLane Of(TorchDeviceOptions options, TimeProvider clock)
+    public static DeviceLane Of(TorchDeviceOptions options, TimeProvider clock, DeviceInstruments? instruments = null)
     {
         Libtorch.Load();
-        return new DeviceLane($"device {options.Name}", () => set_num_threads(options.Threads), clock, options.OnFault);
+        return new DeviceLane(
+            $"device {options.Name}", () => set_num_threads(options.Threads), clock, options.OnFault,
+            instruments: instruments);
     }
 
     /// <summary>Acquires the lane; waits while it has another owner.</summary>
-    /// <param name="owner">The owner's name, for errors.</param>
+    /// <param name="owner">
+    /// The owner's name, for errors and as an attribute of metrics: one of a few constants, such as "pictures".
+    /// </param>
     /// <param name="cancellation">
     /// Cancels the wait. Once the lane is acquired, cancels the loan, which has the same effect as disposing the loan.
     /// </param>
@@ -83,7 +91,10 @@ public sealed class DeviceLane : IDisposable
         }
 
         var granted = new TaskCompletionSource<DeviceLoan>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var loan = new DeviceLoan(this, owner, granted, cancellation);
+        var loan = new DeviceLoan(this, owner, granted, cancellation)
+        {
+            RequestedAt = _clock.GetTimestamp(),
+        };
         lock (_lock)
         {
             if (WhyOver() is { } reason)
@@ -98,9 +109,11 @@ public sealed class DeviceLane : IDisposable
             else if (_waiting.Count < _waitersMax)
             {
                 _waiting.AddLast(loan);
+                _instruments?.AddWaiting(1);
             }
             else
             {
+                _instruments?.Refused();
                 return Task.FromException<DeviceLoan>(new DeviceBusyException(
                     $"The device is in use for {_owner.Owner}, and {_waiting.Count} callers are waiting for it."));
             }
@@ -181,7 +194,9 @@ public sealed class DeviceLane : IDisposable
             state: null, limit, Timeout.InfiniteTimeSpan);
         Begin(loan, () =>
         {
+            long began = _clock.GetTimestamp();
             (T? result, Exception? error) = Try(work);
+            _instruments?.Worked(loan.Owner, _clock.GetElapsedTime(began));
             if (Interlocked.Exchange(ref answered, 1) != 0)
             {
                 return;
@@ -228,6 +243,7 @@ public sealed class DeviceLane : IDisposable
 
         if (waited)
         {
+            _instruments?.AddWaiting(-1);
             loan.Granted.SetCanceled(cancellation);
         }
         else
@@ -297,6 +313,7 @@ public sealed class DeviceLane : IDisposable
         if (_waiting.First is { } first)
         {
             _waiting.RemoveFirst();
+            _instruments?.AddWaiting(-1);
             Grant(first.Value);
         }
     }
@@ -304,6 +321,7 @@ public sealed class DeviceLane : IDisposable
     private void Grant(DeviceLoan loan)
     {
         _owner = loan;
+        _instruments?.Waited(loan.Owner, _clock.GetElapsedTime(loan.RequestedAt));
         loan.Granted.SetResult(loan);
     }
 
@@ -339,6 +357,7 @@ public sealed class DeviceLane : IDisposable
     private DeviceLoan[] TakeWaiting()
     {
         DeviceLoan[] waiting = [.. _waiting];
+        _instruments?.AddWaiting(-waiting.Length);
         _waiting.Clear();
         return waiting;
     }

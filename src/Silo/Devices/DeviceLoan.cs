@@ -23,6 +23,9 @@ public sealed class DeviceLoan : IDisposable
 
     internal CancellationToken Cancellation { get; }
 
+    /// <summary>Timestamp of the request for the lane.</summary>
+    internal long RequestedAt { get; init; }
+
     // Guarded by the lane's lock.
     internal bool IsOver { get; set; }
 

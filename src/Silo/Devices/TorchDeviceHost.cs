@@ -1,8 +1,11 @@
 // The implementation of the grains' device port with libtorch networks. All work on tensors happens on the device's
 // lane, which each piece of work acquires and then releases; callers pass and receive bytes and numbers. A picture's
 // bytes equal those of the command line for the same request, because both use the same parts in the same order.
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
 using Atelier.Grains.Ports;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -14,11 +17,16 @@ using static TorchSharp.torch;
 namespace Atelier.Silo.Devices;
 
 /// <summary>A device whose networks run in libtorch.</summary>
-public sealed class TorchDeviceHost : IDeviceHost, IDisposable
+public sealed class TorchDeviceHost : IDeviceHost, IOffersModels, IDisposable
 {
     private readonly TorchDeviceOptions _options;
-    private readonly Dictionary<ModelDigest, DeviceModel> _models;
     private readonly DeviceLane _lane;
+    private readonly DeviceInstruments? _instruments;
+
+    // Every model that was ever offered: work in progress may need one that is withdrawn.
+    private readonly ConcurrentDictionary<ModelDigest, DeviceModel> _models;
+    private readonly ModelCard[] _own;
+    private volatile DeviceDescription _description;
 
     // Used only by the lane's thread.
     private readonly Dictionary<ModelDigest, TextToImage> _loaded = [];
@@ -27,13 +35,16 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     /// <param name="models">Models that the device can load.</param>
     /// <param name="options">Options of the device.</param>
     /// <param name="lane">The lane on which the device computes; the caller still owns it.</param>
+    /// <param name="instruments">Measures which models are loaded; null if nothing measures it.</param>
     /// <exception cref="ArgumentException">The options are not valid; the message says why.</exception>
-    public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane)
+    public TorchDeviceHost(
+        IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane,
+        DeviceInstruments? instruments = null)
     {
         _options = new TorchDeviceOptionsValidator().Require(options);
-        _models = models.ToDictionary(model => model.Card.Digest);
-        _lane = lane;
-        Description = new DeviceDescription
+        _models = new(models.Select(model => KeyValuePair.Create(model.Card.Digest, model)));
+        (_lane, _instruments) = (lane, instruments);
+        _description = new DeviceDescription
         {
             Device = options.Name,
             DeviceKind = DeviceKinds.Cpu(options.Threads, options.Rows),
@@ -41,12 +52,27 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             Slots = options.Slots,
             Rows = options.Rows,
             MemoryBytes = options.MemoryBytes,
-            Models = [.. models.Select(model => model.Card)],
+            Models = _own = [.. models.Select(model => model.Card)],
         };
     }
 
     /// <inheritdoc/>
-    public DeviceDescription Description { get; }
+    public DeviceDescription Description => _description;
+
+    /// <inheritdoc/>
+    public void Offer(IReadOnlyList<DeviceModel> models)
+    {
+        foreach (DeviceModel model in models)
+        {
+            _models.TryAdd(model.Card.Digest, model);
+        }
+
+        ModelCard[] cards = [.. _own.Concat(models.Select(model => model.Card)).DistinctBy(card => card.Digest)];
+        if (!cards.SequenceEqual(_description.Models))
+        {
+            _description = _description with { Models = cards };
+        }
+    }
 
     /// <inheritdoc/>
     public Task LoadAsync(ModelDigest model, CancellationToken cancellation) =>
@@ -55,9 +81,11 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             if (!_loaded.ContainsKey(model))
             {
                 DeviceModel known = Known(model);
+                var loading = Stopwatch.StartNew();
                 try
                 {
                     _loaded.Add(model, known.Load(_options.Rows));
+                    _instruments?.Loaded(known.Card.MemoryBytes, loading.Elapsed);
                 }
                 catch (Model.RefusedFileException error)
                 {
@@ -75,6 +103,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             if (_loaded.Remove(model, out TextToImage? networks))
             {
                 networks.Dispose();
+                _instruments?.Evicted(Known(model).Card.MemoryBytes);
             }
 
             return true;

@@ -57,7 +57,9 @@ public sealed class TorchDeviceOptions
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan WorkTimeout { get; set; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Gets or sets the time limit of loading a model.</summary>
+    /// <summary>
+    /// Gets or sets the time limit of loading a model, or of building the network of a training stage.
+    /// </summary>
     /// <value>The default is 15 minutes.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromMinutes(15);

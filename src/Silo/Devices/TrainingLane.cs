@@ -17,6 +17,9 @@ public sealed class TrainingLane(DeviceLane lane, TimeSpan limit) : IComputeLane
         : RunAsync(what, work).GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002
 
+    /// <inheritdoc cref="DeviceLane.Free"/>
+    public void Free(Action free) => lane.Free(free);
+
     private async Task<T> RunAsync<T>(string what, Func<T> work)
     {
         using DeviceLoan loan = await lane.AcquireAsync("training", CancellationToken.None);

@@ -6,14 +6,19 @@ using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
+using Atelier.Model.Data.Caching;
 using Atelier.Model.Runtime;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Api;
 using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
+using Atelier.Silo.Hosting.Preemption;
+using Atelier.Silo.Models;
 using Atelier.Silo.Store;
 using Atelier.Silo.Training;
+using Atelier.Silo.Training.Data;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Runtime.MembershipService.SiloMetadata;
@@ -92,7 +97,10 @@ public static class SiloHost
             .AddOptions<FolderBlobStoreOptions, FolderBlobStoreOptionsValidator>(configuration)
             .AddOptions<AzureBlobStoreOptions, AzureBlobStoreOptionsValidator>(configuration)
             .AddOptions<TorchDeviceOptions, TorchDeviceOptionsValidator>(configuration)
+            .AddOptions<ModelCacheOptions, ModelCacheOptionsValidator>(configuration)
             .AddOptions<PeerOptions, PeerOptionsValidator>(configuration)
+            .AddOptions<TrainingDataOptions, TrainingDataOptionsValidator>(configuration)
+            .AddOptions<PreemptionOptions, PreemptionOptionsValidator>(configuration)
             .AddGrainOptions(configuration);
 
     private static async Task<IClusterStore?> OpenStoreAsync(StartOptions options, List<string> warnings)
@@ -164,18 +172,13 @@ public static class SiloHost
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
-
-            // A gateway adds headers and may escape a target: a silo must accept every request that a gateway accepts.
-            kestrel.Limits.MaxRequestHeaderCount *= 2;
-            kestrel.Limits.MaxRequestHeadersTotalSize *= 2;
-            kestrel.Limits.MaxRequestLineSize *= 4;
-            kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
+            Limit(kestrel.Limits, settings);
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
             kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         AddOptions(builder.Services, builder.Configuration);
+        builder.Services.AddPreemption(options.Get<PreemptionOptions>());
         builder.Services.AddSingleton(settings);
         builder.Services.AddSingleton(store);
         builder.Services.AddSingleton<StoreWatch>();
@@ -186,13 +189,15 @@ public static class SiloHost
             .AddCheck<StoreLiveCheck>("store-live", tags: [ServiceDefaultsExtensions.LiveTag]);
         builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         AddBlobs(builder.Services);
+        builder.Services.AddPublishing(settings.ModelFolders);
         builder.Services.AddAtelierApi();
         builder.Services.AddHostedService<MembershipLog>();
         if (settings.Roles.HasFlag(SiloRoles.Inference) || settings.Roles.HasFlag(SiloRoles.Training))
         {
+            builder.Services.AddSingleton<DeviceInstruments>();
             builder.Services.AddSingleton(provider => DeviceLane.Of(
                 provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
-                provider.GetRequiredService<TimeProvider>()));
+                provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<DeviceInstruments>()));
             builder.Services.AddSingleton<DeviceWatch>();
             builder.Services.AddHostedService(services => services.GetRequiredService<DeviceWatch>());
             builder.Services.AddHealthChecks().AddCheck<DeviceWatch>("device");
@@ -200,9 +205,13 @@ public static class SiloHost
 
         if (settings.Roles.HasFlag(SiloRoles.Training))
         {
+            builder.Services.AddSingleton<IDataSets>(provider => new SiloDataSets(
+                settings.Name, provider.GetRequiredService<IOptions<TrainingDataOptions>>().Value,
+                provider.GetRequiredService<IBlobStore>(), provider.GetRequiredService<TimeProvider>()));
             builder.Services.AddSingleton<ITrainingWork>(provider => new TorchTraining(
                 provider.GetRequiredService<DeviceLane>(),
-                provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value));
+                provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
+                provider.GetRequiredService<IDataSets>()));
             builder.Services.AddSingleton<ITrainerNetwork>(provider => new TcpTrainerNetwork(
                 IPAddress.Parse(settings.Address), settings.Tls ? settings.SecretBytes() : null,
                 provider.GetRequiredService<IOptions<PeerOptions>>().Value,
@@ -212,6 +221,7 @@ public static class SiloHost
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);
+            builder.Services.AddModelFollower();
         }
 
         bool isTraced = builder.Configuration.ExportsTelemetry();
@@ -223,6 +233,20 @@ public static class SiloHost
                 silo.AddActivityPropagation();
             }
         });
+    }
+
+    /// <summary>Sets the limits of the HTTP API's connections and requests.</summary>
+    internal static void Limit(KestrelServerLimits limits, SiloSettings settings)
+    {
+        limits.MaxConcurrentConnections = settings.HttpConnectionsMax;
+        limits.MaxRequestBodySize = RequestBody.BytesMax;
+        limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
+        limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
+
+        // A gateway adds headers and may escape a target: a silo must accept every request that a gateway accepts.
+        limits.MaxRequestHeaderCount *= 2;
+        limits.MaxRequestHeadersTotalSize *= 2;
+        limits.MaxRequestLineSize *= 4;
     }
 
     private static void AddBlobs(IServiceCollection services)
@@ -249,7 +273,7 @@ public static class SiloHost
             ];
             return new TorchDeviceHost(
                 models, provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
-                provider.GetRequiredService<DeviceLane>());
+                provider.GetRequiredService<DeviceLane>(), provider.GetRequiredService<DeviceInstruments>());
         });
     }
 

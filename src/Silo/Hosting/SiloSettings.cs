@@ -61,6 +61,15 @@ public sealed record SiloSettings
     [Bounds(1, 65535)]
     public int HttpPort { get; init; } = 8081;
 
+    /// <summary>Gets the maximum number of open connections to the HTTP API; further ones are closed.</summary>
+    /// <remarks>
+    /// Each request that a gateway forwards holds one. If the limit is below the sum of Gateway:ConnectionsMax over all
+    /// gateways, a busy silo may look like a broken one.
+    /// </remarks>
+    /// <value>The default is 20,000, enough for two gateways.</value>
+    [Bounds(1, 1_000_000)]
+    public int HttpConnectionsMax { get; init; } = 20_000;
+
     /// <summary>Gets the time limit of a graceful shutdown.</summary>
     /// <remarks>
     /// A supervisor must allow slightly more time. The limit must be longer than

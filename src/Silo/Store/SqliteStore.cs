@@ -264,10 +264,10 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException error) when (error.SqliteErrorCode is not (TooBig or Constraint or Mismatch))
         {
-            StoreUnavailableException told = Translated(error);
-            _isFull = told is StoreFullException;
+            StoreUnavailableException failure = Translated(error);
+            _isFull = failure is StoreFullException;
             RollBack(keep: error.SqliteErrorCode is Busy or Locked or Full);
-            batch.ForEach(pending => pending.Fail(told));
+            batch.ForEach(pending => pending.Fail(failure));
             return;
         }
         catch (Exception error)
@@ -316,9 +316,10 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             _session.Dispose();
             _session = fresh;
         }
-        catch (SqliteException)
+        catch (SqliteException error)
         {
             // The next write retries with the old connection.
+            _upkeepFault = $"The database could not be reopened after a failed write: {error.Message}";
         }
     }
 

@@ -72,6 +72,11 @@ internal sealed class PeerListener(
             }
             catch (Exception error) when (error is SocketException or ObjectDisposedException)
             {
+                if (!cancellation.IsCancellationRequested)
+                {
+                    log.NotAccepted(error.Message);
+                }
+
                 await Task.Delay(s_pause, clock, cancellation).ContinueWith(
                     _ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
             }

@@ -23,4 +23,10 @@ internal sealed partial class PeerLog
         Message = "{Count} connections to trainers ended since the last such line; the last one was to {Peer}: "
             + "{Reason}")]
     private partial void LogEnded(int count, TrainerId peer, string reason);
+
+    [LoggerMessage(
+        EventId = 644, Level = LogLevel.Error,
+        Message = "{Count} attempts to accept a connection from a trainer failed since the last such line; the last "
+            + "reason: {Reason}")]
+    private partial void LogNotAccepted(int count, string reason);
 }

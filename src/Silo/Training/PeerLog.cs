@@ -10,7 +10,7 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
 {
     private static readonly TimeSpan s_period = TimeSpan.FromMinutes(1);
 
-    private readonly Limit _refused = new(), _unreached = new(), _ended = new();
+    private readonly Limit _refused = new(), _unreached = new(), _ended = new(), _notAccepted = new();
 
     /// <summary>Logs that a dialer was refused.</summary>
     public void Refused(EndPoint? peer, string reason)
@@ -36,6 +36,15 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
         if (Passes(_ended, out int count))
         {
             LogEnded(count, peer, reason);
+        }
+    }
+
+    /// <summary>Logs that the port could not accept a connection, for example because of too many open files.</summary>
+    public void NotAccepted(string reason)
+    {
+        if (Passes(_notAccepted, out int count))
+        {
+            LogNotAccepted(count, reason);
         }
     }
 

@@ -1,8 +1,8 @@
 // The grains' port for training, implemented with libtorch: a stage's network, weights and data on the silo's device.
 // Every piece of work borrows the device's lane, so that pictures can be drawn in between.
-using System.Runtime.InteropServices;
 using Atelier.Grains.Ports;
 using Atelier.Model;
+using Atelier.Model.Data.Caching;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
@@ -17,7 +17,8 @@ namespace Atelier.Silo.Training;
 /// <summary>Trains stages on a libtorch device.</summary>
 /// <param name="lane">The device's lane.</param>
 /// <param name="options">Options of the device.</param>
-public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) : ITrainingWork
+/// <param name="sets">Opens the data sets of stages.</param>
+public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options, IDataSets sets) : ITrainingWork
 {
     /// <inheritdoc/>
     public string Device => options.Name;
@@ -25,39 +26,49 @@ public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) :
     /// <inheritdoc/>
     public async Task ProbeAsync(CancellationToken cancellation)
     {
-        using DeviceLoan loan = await lane.AcquireAsync("a probe", cancellation);
+        using DeviceLoan loan = await lane.AcquireAsync("probes", cancellation);
         await loan.RunAsync("A probe", options.WorkTimeout, DeviceProbe.Run);
     }
 
     /// <inheritdoc/>
     public Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation) =>
-        Task.Run<IStageWork>(() => Open(plan), cancellation);
+        Task.Run<IStageWork>(async () => await OpenStageAsync(plan, cancellation), cancellation);
 
-    private TorchStageWork Open(StagePlan plan)
+    private async Task<TorchStageWork> OpenStageAsync(StagePlan plan, CancellationToken cancellation)
     {
         LatentData? data = null;
         try
         {
-            StageConfig config = StageConfig.Parse(plan.Name, plan.Configuration, plan.Overrides);
-            data = LatentData.Of(config);
-            return new TorchStageWork(
-                config, plan, data, new TrainingLane(lane, options.WorkTimeout), options.Threads);
+            StageConfig config = WithOrder(
+                StageConfig.Parse(plan.Name, plan.Configuration, plan.Overrides), plan);
+            LatentData opened = await LatentData.OpenAsync(config, sets, cancellation);
+            data = opened;
+            return new TrainingLane(lane, options.LoadTimeout).Run(
+                $"Building the network of {plan.Name}",
+                () => new TorchStageWork(
+                    config, plan, opened, new TrainingLane(lane, options.WorkTimeout), options.Threads));
         }
         catch (Exception error) when (error is RefusedFileException or IOException or ArgumentException
-            or UnauthorizedAccessException or OutOfMemoryException or ExternalException)
+            or UnauthorizedAccessException or OutOfMemoryException or DeviceException or InvalidDataException)
         {
             data?.Dispose();
             throw new StageRefusedException($"{plan.Name} cannot be trained on this device: {error.Message}", error);
         }
     }
+
+    private static StageConfig WithOrder(StageConfig config, StagePlan plan) =>
+        plan.OrderVersion is { } version
+            ? SampleOrder.IsKnown(version) ? config with { OrderVersion = version } : throw new ArgumentException(
+                $"its samples are in order {version}, which this release does not know; update this silo.")
+        : plan.Resumes ? CheckpointStore.WithOrderOf(config) : config;
 }
 
 /// <summary>A stage on the silo's device.</summary>
 internal sealed class TorchStageWork : IStageWork
 {
-    // Vectors of P numbers in memory: weights, gradients, two moments, an average, and four in a copy of the state that
-    // is being stored.
-    private const int VectorsInMemory = 9;
+    // Vectors of P numbers in memory: weights, gradients, two moments, an average, the total of a batch, and four in a
+    // copy of the state that is being stored.
+    private const int VectorsInMemory = 10;
 
     private static readonly string[] s_ignored = ["pos_embed", "mask_token"];
 
@@ -65,11 +76,15 @@ internal sealed class TorchStageWork : IStageWork
     private readonly ITrainingData _data;
     private readonly TrainingLane _lane;
     private readonly MicroDiT _network;
+    private readonly ReadShards _shards;
     private readonly TrainingEngine _engine;
     private readonly bool _startsFromRun;
     private bool _isPristine = true;
 
-    /// <summary>Builds the stage's network.</summary>
+    // The batch that was measured last and not applied yet.
+    private GradientSum? _measured;
+
+    /// <summary>Builds the stage's network; must be called on the device's lane.</summary>
     /// <param name="config">The stage.</param>
     /// <param name="plan">The plan with the configuration.</param>
     /// <param name="data">The data; the stage disposes it.</param>
@@ -81,13 +96,23 @@ internal sealed class TorchStageWork : IStageWork
         StageConfig config, StagePlan plan, ITrainingData data, TrainingLane lane, int threads = 1)
     {
         (_config, _data, _lane, _startsFromRun) = (config, data, lane, plan.From is not null);
-        _network = Initial();
         TrainingSettings settings = StageIdentity.Settings(config);
-        var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
+        _shards = new ReadShards(new SeededShards(
+            data, settings, config.Network, config.Seed, config.CaptionDrop, config.OrderVersion));
+        RunIdentity identity = StageIdentity.Of(config, data);
+        _network = Initial();
         int lanes = LanePlan.OfProcess(
             settings.Shards, settings.ThreadsPerShard!.Value, threads, _network.parameters().Sum(p => p.numel())).Lanes;
-        _engine = new TrainingEngine(_network, settings, source, config.Compute, lanes, lane);
-        RunIdentity identity = StageIdentity.Of(config, data);
+        try
+        {
+            _engine = new TrainingEngine(_network, settings, _shards, config.Compute, lanes, lane);
+        }
+        catch
+        {
+            _network.Dispose();
+            throw;
+        }
+
         Facts = new StageFacts(
             config.Rules, settings.Shards, Master.Weights.numel(),
             [.. Vectors().Select(vector => vector.Name)], identity.ToJson())
@@ -96,6 +121,10 @@ internal sealed class TorchStageWork : IStageWork
             Batch = settings.GlobalBatch,
             VerifyInterval = config.VerifyInterval,
             CheckpointsKept = config.CheckpointsKept,
+            PanelInterval = config.Panel?.Interval ?? 0,
+
+            // Trainers of earlier releases, which write no streams, must write the same records.
+            Streams = config.OrderVersion == SampleOrder.UniformVersion ? null : (data as LatentData)?.Streams,
             Metadata = CheckpointStore.MetadataOf(identity),
         };
     }
@@ -106,50 +135,55 @@ internal sealed class TorchStageWork : IStageWork
 
     public int ParallelShards => _engine.ParallelShards;
 
-    public Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards) => Task.Run(() =>
+    public Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards) =>
+        Task.Run<IReadOnlyList<ShardSum>>(() =>
+        {
+            try
+            {
+                // Without the device: the data may have to be fetched first.
+                _shards.Prepare(step, shards);
+                return _lane.Run($"Shards {string.Join(", ", shards)} of batch {step}", () => Compute(step, shards));
+            }
+            catch (RefusedFileException error)
+            {
+                throw new StageRefusedException(
+                    $"{_config.Name} cannot be trained on this device at step {step}: {error.Message}", error);
+            }
+        });
+
+    public Task<BatchOutcome> MeasureAsync(ShardSum total) => OnLaneAsync("Measuring a batch", () =>
     {
-        _isPristine = false;
-        IReadOnlyList<GradientSum> sums = _engine.ComputeShards(step, shards);
+        Forget();
+        _measured = SumOf(total);
+        return _engine.Measure(_measured);
+    });
+
+    public Task UpdateAsync(long step, BatchOutcome batch) => OnLaneAsync($"Applying batch {step}", () =>
+    {
         try
         {
-            return _lane.Run<IReadOnlyList<ShardSum>>(
-                $"Reading {shards.Count} shards of batch {step}", () => [.. sums.Select(Numbers)]);
+            return _engine.Apply(
+                step, _measured ?? throw new InvalidOperationException($"Batch {step} was not measured."), batch);
         }
         finally
         {
-            foreach (GradientSum sum in sums)
-            {
-                sum.Dispose();
-            }
+            Forget();
         }
     });
 
-    public Task<BatchOutcome> MeasureAsync(ShardSum total) => Task.Run(() =>
+    public Task<IReadOnlyList<StateVector>> ExportAsync() => OnLaneAsync("Copying the state", Numbers);
+
+    public Task ImportAsync(IReadOnlyList<StateVector> vectors, long updates) => OnLaneAsync("Loading a state", () =>
     {
-        using GradientSum sum = SumOf(total);
-        return _engine.Measure(sum);
+        _isPristine = false;
+        Forget();
+        Set(vectors, updates);
+        return true;
     });
 
-    public Task UpdateAsync(long step, ShardSum total, BatchOutcome batch) => Task.Run(() =>
+    public Task ResetAsync(IReadOnlyList<StateVector>? from) => OnLaneAsync("Beginning a stage", () =>
     {
-        using GradientSum sum = SumOf(total);
-        return _engine.Apply(step, sum, batch);
-    });
-
-    public Task<IReadOnlyList<StateVector>> ExportAsync() => Task.Run(() => _lane.Run<IReadOnlyList<StateVector>>(
-        "Copying the state", Numbers));
-
-    public Task ImportAsync(IReadOnlyList<StateVector> vectors, long updates) => Task.Run(() => _lane.Run(
-        "Loading a state",
-        () =>
-        {
-            _isPristine = false;
-            Set(vectors, updates);
-            return true;
-        }));
-
-    public Task ResetAsync(IReadOnlyList<StateVector>? from) => Task.Run(() => _lane.Run("Beginning a stage", () =>
-    {
+        Forget();
         if (!_isPristine)
         {
             using MicroDiT initial = Initial();
@@ -179,9 +213,9 @@ internal sealed class TorchStageWork : IStageWork
         }
 
         return true;
-    }));
+    });
 
-    public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => Task.Run(() => _lane.Run(
+    public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => OnLaneAsync(
         "Reading a checkpoint of single-process training",
         () =>
         {
@@ -201,14 +235,18 @@ internal sealed class TorchStageWork : IStageWork
             {
                 Set(before, updates);
             }
-        }));
+        });
 
     public string Place(int sample) => _data.Place(sample);
 
     public ValueTask DisposeAsync()
     {
-        _engine.Dispose();
-        _network.Dispose();
+        _lane.Free(() =>
+        {
+            Forget();
+            _engine.Dispose();
+            _network.Dispose();
+        });
         (_data as IDisposable)?.Dispose();
         return ValueTask.CompletedTask;
     }
@@ -217,14 +255,22 @@ internal sealed class TorchStageWork : IStageWork
     private MicroDiT Initial()
     {
         var network = new MicroDiT(_config.Network);
-        CheckMemory(network.parameters().Sum(parameter => parameter.numel()));
-        MicroDiTInitializer.Initialize(network, _config.Seed);
-        if (_config.Start.Path is not null && !_startsFromRun)
+        try
         {
-            StageResult.Load(network, _config.Start);
-        }
+            CheckMemory(network.parameters().Sum(parameter => parameter.numel()));
+            MicroDiTInitializer.Initialize(network, _config.Seed);
+            if (_config.Start.Path is not null && !_startsFromRun)
+            {
+                StageResult.Load(network, _config.Start);
+            }
 
-        return network;
+            return network;
+        }
+        catch
+        {
+            network.Dispose();
+            throw;
+        }
     }
 
     // Called when the network's memory is reserved but not used yet.
@@ -235,9 +281,9 @@ internal sealed class TorchStageWork : IStageWork
         if (needed > available)
         {
             throw new ArgumentException(
-                $"its network has {parameters / 1e6:n0} million weights; with gradients, moments, average and a copy, "
-                + $"they take {needed >> 20:n0} MiB, and this machine has {available >> 20:n0} MiB. Use a smaller "
-                + "network (model.dim, model.depth) or a larger machine.");
+                $"its network has {parameters / 1e6:n0} million weights; with gradients, moments, average, a total and "
+                + $"a copy, they take {needed >> 20:n0} MiB, and this machine has {available >> 20:n0} MiB. Use a "
+                + "smaller network (model.dim, model.depth) or a larger machine.");
         }
     }
 
@@ -277,12 +323,37 @@ internal sealed class TorchStageWork : IStageWork
         Master.Refresh();
     }
 
-    private GradientSum SumOf(ShardSum total) => _lane.Run("Loading a batch", () =>
+    private ShardSum[] Compute(long step, IReadOnlyList<int> shards)
+    {
+        _isPristine = false;
+        IReadOnlyList<GradientSum> sums = _engine.ComputeShards(step, shards);
+        try
+        {
+            return [.. sums.Select(Numbers)];
+        }
+        finally
+        {
+            foreach (GradientSum sum in sums)
+            {
+                sum.Dispose();
+            }
+        }
+    }
+
+    private Task<T> OnLaneAsync<T>(string what, Func<T> work) => Task.Run(() => _lane.Run(what, work));
+
+    private GradientSum SumOf(ShardSum total)
     {
         Tensor gradient = empty([total.Gradient.LongLength], device: Master.Weights.device).DetachFromDisposeScope();
         TensorPieces.Write(total.Gradient, gradient);
         return new GradientSum(gradient, total.Sums);
-    });
+    }
+
+    private void Forget()
+    {
+        _measured?.Dispose();
+        _measured = null;
+    }
 
     private IEnumerable<(string Name, Tensor Values)> Vectors()
     {

@@ -21,7 +21,14 @@ public sealed record CheckpointPart(string Digest, long Length);
 /// <param name="Vectors">Names of the vectors in the slices.</param>
 /// <param name="Parts">The checkpoint's files: slices of the vectors in order, then the file of step records.</param>
 public sealed record CheckpointManifest(
-    long Step, int World, bool IsPlanned, ImmutableArray<string> Vectors, ImmutableArray<CheckpointPart> Parts);
+    long Step, int World, bool IsPlanned, ImmutableArray<string> Vectors, ImmutableArray<CheckpointPart> Parts)
+{
+    /// <summary>
+    /// The step to which the run rolled back in the checkpoint's last step: the weights are those of that step. Null if
+    /// the checkpoint does not end with a rollback.
+    /// </summary>
+    public long? UndoneFrom { get; init; }
+}
 
 /// <summary>How P weights are cut into the parts of a checkpoint.</summary>
 /// <param name="Parameters">Number of weights, P.</param>

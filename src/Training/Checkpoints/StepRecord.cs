@@ -7,6 +7,12 @@ using System.Text.Json.Serialization;
 
 namespace Atelier.Training.Checkpoints;
 
+/// <summary>A stream of the data.</summary>
+/// <param name="Name">The stream's folder or name in a store, as the configuration names it.</param>
+/// <param name="First">Index in the data of the stream's first sample.</param>
+/// <param name="Samples">Number of samples of the stream.</param>
+public sealed record DataStream(string Name, int First, int Samples);
+
 /// <summary>The record of one step of a stage.</summary>
 /// <param name="Step">Number of the step, from 0.</param>
 /// <param name="World">Number of the world in which the step's gradients were summed.</param>
@@ -23,6 +29,15 @@ public sealed record StepRecord(
     long Step, int World, StepVerdict Verdict, double Loss, double GradientNorm, double LearningRate,
     ImmutableArray<int> Samples, ImmutableArray<int> LeftOut, long? UndoneFrom = null)
 {
+    /// <summary>Maximum length of a file's first line in bytes.</summary>
+    public const int LinkBytesMax = 256;
+
+    /// <summary>
+    /// The streams of the data, by which a reader finds the source of each sample: in the first record of a file only,
+    /// and null in files of earlier releases.
+    /// </summary>
+    public IReadOnlyList<DataStream>? Streams { get; init; }
+
     private static readonly JsonSerializerOptions s_json = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
@@ -63,6 +78,15 @@ public sealed record StepRecord(
 
         return (
             [.. lines.Skip(1).Select((line, i) => Parse<StepRecord>(line, i + 2))], Parse<Link>(lines[0], 1).Previous);
+    }
+
+    /// <summary>Reads only the SHA-256 of the file with the earlier records; null for the first file.</summary>
+    /// <param name="begin">The file's first <see cref="LinkBytesMax"/> bytes; all of a shorter file.</param>
+    /// <exception cref="InvalidDataException">The first line is missing or cannot be read.</exception>
+    public static string? ReadPrevious(ReadOnlySpan<byte> begin)
+    {
+        int end = begin.IndexOf((byte)'\n');
+        return Parse<Link>(Encoding.UTF8.GetString(begin[..Math.Max(0, end)]), 1).Previous;
     }
 
     private static T Parse<T>(string line, int number)

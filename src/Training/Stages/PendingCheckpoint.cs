@@ -34,6 +34,9 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
     /// <summary>Number of steps that the checkpoint includes.</summary>
     public long Step => step;
 
+    /// <inheritdoc cref="CheckpointManifest.UndoneFrom"/>
+    public long? UndoneFrom { get; init; }
+
     /// <summary>Records a holder's reports. A later report about a part replaces an earlier one.</summary>
     /// <param name="holder">The holder.</param>
     /// <param name="reports">The reports; reports about another step or an unknown part are ignored.</param>
@@ -126,7 +129,10 @@ public sealed class PendingCheckpoint(long step, bool isPlanned, ImmutableArray<
             committed.Add(named[0].Part);
         }
 
-        return new CheckpointManifest(step, world, isPlanned, vectors, committed.MoveToImmutable());
+        return new CheckpointManifest(step, world, isPlanned, vectors, committed.MoveToImmutable())
+        {
+            UndoneFrom = UndoneFrom,
+        };
     }
 
     /// <summary>Finds two holders that report different digests of the same part; null if there are none.</summary>

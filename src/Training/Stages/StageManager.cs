@@ -10,7 +10,11 @@ namespace Atelier.Training.Stages;
 /// <param name="Step">Step of the checkpoint.</param>
 /// <param name="IsPlanned">Whether a rollback may return to the checkpoint.</param>
 /// <param name="World">Number of the world in which the checkpoint's last step was summed.</param>
-public sealed record HeldCheckpoint(long Step, bool IsPlanned, int World);
+public sealed record HeldCheckpoint(long Step, bool IsPlanned, int World)
+{
+    /// <inheritdoc cref="CheckpointManifest.UndoneFrom"/>
+    public long? UndoneFrom { get; init; }
+}
 
 /// <summary>The part of a trainer's report that concerns its state; its membership is reported separately.</summary>
 public sealed record StateReport
@@ -181,7 +185,10 @@ public sealed class StageManager(
         HeldCheckpoint? oldest = Living(now).Select(one => one.Holds).OfType<HeldCheckpoint>().MinBy(one => one.Step);
         if (oldest?.Step != _pending?.Step)
         {
-            _pending = oldest is null ? null : new PendingCheckpoint(oldest.Step, oldest.IsPlanned, vectors, parts);
+            _pending = oldest is null ? null : new PendingCheckpoint(oldest.Step, oldest.IsPlanned, vectors, parts)
+            {
+                UndoneFrom = oldest.UndoneFrom,
+            };
         }
 
         _pending?.Record(report.Id, state.Parts);

@@ -111,4 +111,16 @@ public sealed partial class Replica<T>
         _totals.Clear();
         ForgetReview();
     }
+
+    // Requests the totals of the step that the world's level members have already applied. A member of the previous
+    // world that has advanced since then has applied the step itself; others may have copied their state after it. If
+    // the replica knows no such member, it asks all of them.
+    private void CatchUp(World world, World? before)
+    {
+        TrainerId[] sure = before?.FirstStep < world.FirstStep ? [.. world.Level.Where(before.Has)] : [];
+        foreach (TrainerId level in sure.Length > 0 ? [sure[_self % sure.Length]] : world.Level)
+        {
+            host.Send(level, new CatchUpFrame(world.Number, Position));
+        }
+    }
 }

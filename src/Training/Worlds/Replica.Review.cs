@@ -1,6 +1,6 @@
-// The part of a replica that has shards verified before a step is applied. The member after a shard's owner computes
-// the shard again and sends its result to all members and spectators. If the two results differ, no trainer applies the
-// step; the dispute is reported to the manager, which asks all members to compute the shard.
+// The part of a replica that has shards verified before a step is applied. The next member that computes shards
+// computes the shard again and sends its result to all members and spectators. If the two results differ, no trainer
+// applies the step; the dispute is reported to the manager, which asks all members to compute the shard.
 //
 // All trainers choose the same shards, unless a device measures the step wrongly. A trainer therefore requests what it
 // waits for, so that it cannot wait for a result that nobody computes. The wrong measure then leads to another state,
@@ -149,7 +149,19 @@ public sealed partial class Replica<T>
         return owner;
     }
 
-    private int VerifierOf(int shard) => (OwnerOf(shard) + 1) % _world!.Members.Length;
+    // The next member that computes shards; if the owner is the only one, the next member.
+    private int VerifierOf(int shard)
+    {
+        ImmutableArray<WorldMember> members = _world!.Members;
+        int owner = OwnerOf(shard), verifier = owner;
+        do
+        {
+            verifier = (verifier + 1) % members.Length;
+        }
+        while (verifier != owner && members[verifier].Shards.Count == 0);
+
+        return verifier != owner ? verifier : (owner + 1) % members.Length;
+    }
 
     private void ForgetReviewOf(long step)
     {

@@ -35,7 +35,6 @@ public sealed partial class Replica<T>(
     private readonly Dictionary<int, long> _followed = [];
     private World? _world;
     private int _self = -1;
-    private int _promised;
     private StepExchange<T>? _current;
     private StepExchange<T>? _next;
     private (long Step, ImmutableArray<T> Totals)? _last;
@@ -61,15 +60,8 @@ public sealed partial class Replica<T>(
     /// <summary>Whether the trainer has weights of the stage.</summary>
     public bool HasState { get; private set; }
 
-    /// <summary>
-    /// Highest world number that the trainer has promised. It sends and applies nothing of older worlds.
-    /// </summary>
-    public int Promised => _promised;
-
     /// <summary>Whether the trainer is a member of the world, and so computes shards.</summary>
     public bool IsMember => _self >= 0;
-
-    private bool IsFrozen => _promised > (_world?.Number ?? 0);
 
     /// <summary>Processes the manager's answer to a heartbeat.</summary>
     public void TakeAnswer(ManagerAnswer answer)
@@ -80,10 +72,7 @@ public sealed partial class Replica<T>(
             Adopt(world);
         }
 
-        if (answer.Promise > Math.Max(_promised, _world?.Number ?? 0))
-        {
-            _promised = answer.Promise;
-        }
+        TakePromise(answer);
 
         if (answer.Restore is { } step && answer.LastWorld == (_world?.Number ?? 0) && (!IsMember || !HasState)
             && _restoring != step && !(HasState && Position == step))
@@ -178,9 +167,7 @@ public sealed partial class Replica<T>(
         switch (frame)
         {
             case PartialFrame<T> part when IsMember && part.Slice == _self && HasState:
-                StepExchange<T>? exchange = part.Step == Position ? _current
-                    : part.Step == Position + 1 ? _next ??= Begin() : null;
-                if (exchange is not null && _world!.IndexOf(from) is >= 0 and var index
+                if (ExchangeOf(part.Step) is { } exchange && _world!.IndexOf(from) is >= 0 and var index
                     && _world.Members[index].Shards.Nodes().Contains(part.Node))
                 {
                     AddPartial(exchange, part.Step, part.Node, part.Value);
@@ -189,9 +176,9 @@ public sealed partial class Replica<T>(
 
                 break;
             case TotalFrame<T> total:
-                if (IsMember && _current is not null && total.Step == Position && total.Step >= _world!.FirstStep)
+                if (IsMember && HasState && total.Step >= _world!.FirstStep && ExchangeOf(total.Step) is { } sums)
                 {
-                    _current.AddTotal(total.Slice, total.Value);
+                    sums.AddTotal(total.Slice, total.Value);
                 }
                 else if ((total.Step >= Position || !HasState) && !_totals.Add(total))
                 {
@@ -215,7 +202,7 @@ public sealed partial class Replica<T>(
 
                 break;
             case FollowFrame when IsMember && HasState:
-                long first = Math.Max(_world!.FirstStep, _current?.HasOwnTotal == true ? Position + 1 : Position);
+                long first = Math.Max(_world!.FirstStep, _current?.OwnTotal is not null ? Position + 1 : Position);
                 _followers[from] = first;
                 host.Send(from, new FollowedFrame(_world.Number, _self, first));
                 break;
@@ -240,12 +227,13 @@ public sealed partial class Replica<T>(
     private void Adopt(World world)
     {
         bool wasMember = IsMember;
-        bool wasOf = _world is not null && world.Number > _world.Number;
+        World? before = _world;
+        bool wasOf = before is not null && world.Number > before.Number;
         (_world, _self) = (world, world.IndexOf(id));
 
         // A trainer that was removed need not keep its promise, because its weights are discarded.
         _promised = IsMember ? Math.Max(_promised, world.Number) : Math.Min(_promised, world.Number);
-        (_current, _next, _copyOf, _restoring) = (null, null, null, null);
+        (_current, _next, _copyOf, _restoring, _promise) = (null, null, null, null, null);
         _followers.Clear();
         _followed.Clear();
         _copies.Clear();
@@ -278,9 +266,10 @@ public sealed partial class Replica<T>(
         }
         else
         {
-            foreach (TrainerId level in world.Level)
+            Advance(); // A newcomer may have the totals of the step that it lacks.
+            if (Position < world.FirstStep && _review is null)
             {
-                host.Send(level, new CatchUpFrame(world.Number, Position));
+                CatchUp(world, before);
             }
         }
 
@@ -294,13 +283,18 @@ public sealed partial class Replica<T>(
 
     private void BeginStep()
     {
-        if (Position >= steps)
+        if (Position >= steps || IsFrozen)
         {
             return;
         }
 
         _current ??= _next ?? Begin();
         _next = null;
+        if (_current.OwnTotal is { } total)
+        {
+            SendTotal(total);
+        }
+
         ShardRun run = _world!.Members[_self].Shards;
         for (int shard = run.First; shard < run.End; shard++)
         {
@@ -310,15 +304,21 @@ public sealed partial class Replica<T>(
 
     private StepExchange<T> Begin() => new(_world!, _self, shards, merge);
 
+    // A peer may be one step ahead.
+    private StepExchange<T>? ExchangeOf(long step) =>
+        step == Position ? _current : step == Position + 1 ? _next ??= Begin() : null;
+
     private void AddPartial(StepExchange<T> exchange, long step, TreeNode node, T value)
     {
-        if (exchange.AddPartial(node, value) is not { } total)
+        // The others must not get further ahead than a step, so a total of the next step is sent when it begins.
+        if (exchange.AddPartial(node, value) is { } total && step == Position)
         {
-            return;
+            SendTotal(total);
         }
-
-        SendToAll(step, new TotalFrame<T>(_world!.Number, step, _self, _world.Members.Length, total));
     }
+
+    private void SendTotal(T total) =>
+        SendToAll(Position, new TotalFrame<T>(_world!.Number, Position, _self, _world.Members.Length, total));
 
     private void SendToAll(long step, Frame frame)
     {
@@ -382,6 +382,10 @@ public sealed partial class Replica<T>(
         ForgetReviewOf(Position);
         _last = (Position, totals);
         Position++;
-        ServeCopies();
+        PromiseIfDue();
+        if (!IsFrozen)
+        {
+            ServeCopies();
+        }
     }
 }

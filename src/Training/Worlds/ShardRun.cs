@@ -103,6 +103,15 @@ public static class ShardDeal
         return best!.Value.Runs;
     }
 
+    /// <summary>Returns a run for each trainer, by the speeds that the trainers report.</summary>
+    /// <param name="shards">Number of shards of a batch, V.</param>
+    /// <param name="trainers">The trainers' reports; at most V.</param>
+    public static ImmutableArray<ShardRun> Among(int shards, IReadOnlyList<TrainerReport> trainers)
+    {
+        double usual = trainers.Where(one => one.IsMeasured).Select(one => one.Speed).DefaultIfEmpty(1).Average();
+        return Of(shards, [.. trainers.Select(one => one.IsMeasured ? one.Speed : usual)]);
+    }
+
     private static int Most(double speed, double time) => (int)Math.Floor((time * speed) + 1e-9);
 
     private static bool Fits(int shards, IReadOnlyList<double> speeds, double time) =>

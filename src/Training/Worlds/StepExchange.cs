@@ -39,8 +39,8 @@ internal sealed class StepExchange<T>
     /// <summary>The totals of all slices, once all have arrived.</summary>
     public ImmutableArray<T> Totals => [.. _totals.OfType<T>()];
 
-    /// <summary>Whether the total of the slice that this member owns is complete.</summary>
-    public bool HasOwnTotal => _totals[_self] is not null;
+    /// <summary>The total of the slice that this member owns; null until it is complete.</summary>
+    public T? OwnTotal => _totals[_self];
 
     /// <summary>Adds the sums of one of this member's own shards.</summary>
     /// <param name="shard">The shard.</param>

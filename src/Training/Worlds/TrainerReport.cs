@@ -15,6 +15,12 @@ public sealed record TrainerReport
     /// <summary>Measured speed of the trainer in shards per second; positive.</summary>
     public double Speed { get; init; } = 1;
 
+    /// <summary>
+    /// Whether <see cref="Speed"/> was measured. A trainer that has not computed a shard yet counts as fast as the
+    /// others are on average.
+    /// </summary>
+    public bool IsMeasured { get; init; } = true;
+
     /// <summary>Number of the latest world that the trainer knows; 0 before the first one.</summary>
     public int World { get; init; }
 
@@ -32,6 +38,12 @@ public sealed record TrainerReport
 
     /// <summary>Whether the trainer asks to leave as soon as possible, because its node will be shut down.</summary>
     public bool IsLeaving { get; init; }
+
+    /// <summary>
+    /// Whether the device draws pictures for longer than the others should wait. The trainer keeps its weights and
+    /// stays a member, but computes no shards until the device is free.
+    /// </summary>
+    public bool IsServing { get; init; }
 
     /// <summary>Members to which the trainer's data connection does not work.</summary>
     public ImmutableArray<TrainerId> Unreachable { get; init; } = [];
@@ -58,6 +70,12 @@ public sealed record ManagerAnswer
     /// Number of a world that is being formed, which the trainer is asked to promise; 0 if there is none.
     /// </summary>
     public int Promise { get; init; }
+
+    /// <summary>
+    /// The position at which the trainer makes the promise; null if it must promise at once. No shard is computed twice
+    /// if all members make their promises between two steps.
+    /// </summary>
+    public long? PromiseFrom { get; init; }
 
     /// <summary>
     /// Step of the committed checkpoint that the trainer must restore, because no member of the latest world is left;

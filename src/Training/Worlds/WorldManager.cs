@@ -1,9 +1,10 @@
 // The manager of a stage's membership, as a pure protocol without I/O. It forms a new world when a member is lost,
-// leaves or cannot reach another member, when newcomers have caught up, when no step is applied for a while, or when a
-// trainer has promised a later world:
+// leaves or cannot reach another member, when newcomers have caught up, when a member's device begins or ceases to draw
+// pictures, when no step is applied for a while, or when a trainer has promised a later world:
 //
 //   1. The members of the last stored world are asked to promise the next number. A member that has promised is
-//      frozen: it applies no further step until the new world begins.
+//      frozen: it applies no further step until the new world begins. If the new world can wait, because it only
+//      admits newcomers or deals shards to a member without any, members promise after the step in progress.
 //   2. The new world begins at the largest position that members of the last stored world report. Positions of other
 //      trainers do not count. If none of these members is left, it begins at the last committed checkpoint.
 //   3. The world is stored, then announced. The answer to every heartbeat announces it, so a lost answer does no harm.
@@ -36,6 +37,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     private TimeSpan? _candidatesSince;
     private int _forming;
 
+    // The position at which members promise a world that can wait; null if they promise at once.
+    private long? _promiseFrom;
+    private TimeSpan? _promisedSince;
+    private bool _isGrowth;
+
     /// <summary>The stored membership.</summary>
     public WorldRecord Record => _record;
 
@@ -46,10 +52,11 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     public string? Cause { get; private set; }
 
     /// <summary>
-    /// 0 while no world is being formed, 1 while members are asked to promise, 2 while newcomers are asked as well.
-    /// When the value rises, and when a world is stored, the caller prompts the trainers to report at once.
+    /// 0 while no world is being formed, 1 while members are asked to promise it after their step, 2 while they are
+    /// asked to promise it at once, 3 while newcomers are asked as well. When the value rises, and when a world is
+    /// stored, the caller prompts the trainers to report at once.
     /// </summary>
-    public int Asking => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
+    public int Asking => _forming == 0 ? 0 : _candidatesSince is not null ? 3 : _promiseFrom is null ? 2 : 1;
 
     /// <summary>
     /// Whether a trainer knows a later world than this manager, because another manager has stored it. The caller must
@@ -94,6 +101,10 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         {
             _progress = (report.Position, now);
         }
+        else if (report.IsServing && World?.Members.Any(one => one.Id == report.Id && one.Shards.Count > 0) == true)
+        {
+            _progress = _progress with { At = now }; // The others wait for a device, not for lost frames.
+        }
 
         bool isAsked = _forming > 0 && (IsMember(report.Id) || (IsCandidate(trainer) && HaveAllPromised(now)));
         return new ManagerAnswer
@@ -101,6 +112,7 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             LastWorld = World?.Number ?? 0,
             World = World is { } world && report.World < world.Number ? world : null,
             Promise = isAsked ? _forming : 0,
+            PromiseFrom = isAsked && IsMember(report.Id) ? _promiseFrom : null,
             Restore = IsFromCheckpoint(now) && !IsBackingOff(report.Id, now) ? _record.SafeStep : null,
         };
     }
@@ -119,9 +131,15 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
             return EndWorld();
         }
 
-        if (_forming == 0 && Reason(now) is { } reason)
+        if (_forming == 0)
         {
-            (_forming, _candidatesSince, Cause) = (NextNumber(), null, reason);
+            BeginForming(now);
+        }
+        else if (_promiseFrom is not null)
+        {
+            string? urgent = UrgentReason(now);
+            _promiseFrom = urgent is null && !HavePromisesWaited(now) ? _promiseFrom : null;
+            Cause = urgent ?? Cause;
         }
 
         if (_forming == 0 || !HaveAllPromised(now))
@@ -145,8 +163,9 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
                 BeginBackoff(gone, now);
             }
 
-            _grownAt = stored.World.Members.Length > (World?.Members.Length ?? 0) ? now : _grownAt;
-            (_forming, _candidatesSince) = (0, null);
+            // A world for newcomers counts even if they were not in time: they need some steps to catch up.
+            _grownAt = _isGrowth || Computing(stored.World) > Computing(World) ? now : _grownAt;
+            (_forming, _candidatesSince, _promiseFrom, _promisedSince, _isGrowth) = (0, null, null, null, false);
             _progress = (stored.World.FirstStep, now);
             _broken.Clear();
             _wrong.Clear();
@@ -166,76 +185,6 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
     public WorldRecord? Commit(int world, long step) =>
         world == World?.Number && step > _record.SafeStep && !IsReturning && _wrong.Count == 0
             ? _record with { SafeStep = step } : null;
-
-    /// <summary>Why a new world is needed, as text for people; null if it is not.</summary>
-    public string? Reason(TimeSpan now)
-    {
-        if (World is null)
-        {
-            return "the stage begins";
-        }
-
-        if (_return is { Reason: var reason })
-        {
-            return reason;
-        }
-
-        if (World.Members.IsEmpty)
-        {
-            return "all trainers return to the last checkpoint";
-        }
-
-        if (_wrong.Count > 0)
-        {
-            return string.Join("; ", _wrong.Values);
-        }
-
-        TrainerId[] lost = [.. Members.Where(id => IsLost(id, now))];
-        if (lost.Length > 0)
-        {
-            return $"trainers were lost: {string.Join(", ", lost)}";
-        }
-
-        if (Members.FirstOrDefault(id => Find(id) is { Report.IsLeaving: true }) is { Name: not null } leaving
-            && IsAnyStaying(now))
-        {
-            return $"{leaving} is leaving";
-        }
-
-        if (Members.FirstOrDefault(id => Find(id) is { } member && member.Report.World == World.Number
-            && !member.Report.HasState) is { Name: not null } empty)
-        {
-            return $"{empty} has no weights";
-        }
-
-        if (Cut(now) is { Count: > 0 } cut)
-        {
-            return $"{string.Join(", ", cut)} cannot be reached by other members";
-        }
-
-        if (_trainers.Values.Any(trainer => !trainer.IsGone && trainer.Report.Promised > World.Number))
-        {
-            return "a trainer has promised a later world";
-        }
-
-        if (now - _progress.At > StallAfter(World))
-        {
-            return $"no step was applied for {StallAfter(World).TotalSeconds:f0} s";
-        }
-
-        return World.Members.Length < shards && (_grownAt is null || now - _grownAt >= options.GrowPeriod)
-            && _trainers.Values.Any(trainer => IsCandidate(trainer) && IsLevel(trainer))
-            ? "newcomers have caught up" : null;
-    }
-
-    // A world that has lost most of its members needs more time for a step.
-    private TimeSpan StallAfter(World world)
-    {
-        double step = world.Members.Max(member =>
-            member.Shards.Count / Math.Max(Find(member.Id)?.Report.Speed ?? 1, 1e-6));
-        var expected = TimeSpan.FromSeconds(Math.Min(StepsPerStall * step, TimeSpan.MaxValue.TotalSeconds / 2));
-        return expected > options.StallAfter ? expected : options.StallAfter;
-    }
 
     // Members whose positions count: they have reported, have the weights, have promised, and are not known to be
     // wrong.
@@ -289,33 +238,6 @@ public sealed partial class WorldManager(WorldOptions options, int shards, World
         // Waits for other trainers that are starting, too: another change of world would cost more than the wait.
         _candidatesSince ??= now;
         return now - _candidatesSince < options.GatherTime ? null : Form(_record.SafeStep, restored);
-    }
-
-    private WorldRecord Form(long position, IReadOnlyCollection<Trainer> trainers)
-    {
-        Trainer[] chosen =
-        [
-            .. trainers.OrderByDescending(one => IsMember(one.Report.Id)).ThenByDescending(one => one.Report.Speed)
-                .ThenBy(one => one.Report.Id, TrainerId.Order).Take(shards)
-                .OrderBy(one => one.Report.Id, TrainerId.Order),
-        ];
-
-        // The trainers that were not chosen may be the only ones with the last step.
-        if (!chosen.Any(one => one.Report.Position == position))
-        {
-            position = chosen.Max(one => one.Report.Position);
-        }
-
-        ImmutableArray<ShardRun> runs = ShardDeal.Of(shards, [.. chosen.Select(one => one.Report.Speed)]);
-        bool isDoubted = _record.IsDoubted && _wrong.Count == 0;
-        var world = new World(
-            _forming, position,
-            [.. chosen.Select((one, i) => new WorldMember(one.Report.Id, one.Report.Address, runs[i]))],
-            [.. chosen.Where(one => one.Report.Position == position).Select(one => one.Report.Id)])
-        {
-            VerifiesAll = isDoubted,
-        };
-        return _record with { World = world, IsDoubted = isDoubted };
     }
 
     private int NextNumber() => Math.Max(

@@ -22,7 +22,8 @@ public sealed class WorldOptions
     public TimeSpan GrowPeriod { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// How long members that have promised a world wait until newcomers with current weights promise it, too.
+    /// How long members that have promised a world wait until newcomers with current weights promise it, too. Also how
+    /// long the first member that has promised a world after its step waits for the others, which promise at once then.
     /// </summary>
     public TimeSpan JoinPatience { get; set; } = TimeSpan.FromSeconds(1.5);
 

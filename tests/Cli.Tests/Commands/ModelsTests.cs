@@ -305,7 +305,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         string copy = _folder.Copy(model.Folder, "copy");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
-        Assert.Equal("Every part gives finite numbers.", run.Succeeded().Lines[^1]);
+        Assert.Equal("Every part returns finite numbers.", run.Succeeded().Lines[^1]);
         TinyModel.Fill(copy, "autoencoder", "decoder.", 1e30f);
         TinyModel.Fill(copy, "denoiser", "blocks.0.", float.NaN);
         run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");

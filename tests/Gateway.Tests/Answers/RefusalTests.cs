@@ -3,6 +3,7 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Text.RegularExpressions;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Xunit;
 
@@ -38,6 +39,34 @@ public sealed partial class RefusalTests
         await using TestGateway gateway = await TestGateway.StartAsync();
         string answer = await gateway.RawAsync(request);
         AssertIs(answer, status, code);
+    }
+
+    // The gateway adds headers, and what it has accepted must not be refused by a silo. A silo's own limit is tested by
+    // HttpLimitsTests.
+    [Fact]
+    public async Task AsManyHeadersAsAreAccepted_ReachTheSilo_AndOneMoreIsRefused()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string head = $"GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer "
+            + $"{gateway.Cluster.NewKey("alice")}\r\n";
+        for (int headers = 95; headers <= 105; headers++)
+        {
+            string others = string.Concat(Enumerable.Range(0, headers - 3).Select(i => $"X-{i}: a\r\n"));
+            string answer = await gateway.RawAsync($"{head}{others}\r\n");
+            if (headers <= 100)
+            {
+                Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
+                Assert.Contains($"\"X-{headers - 4}\":\"a\"", answer, StringComparison.Ordinal);
+                Assert.Contains(Tickets.Header, answer, StringComparison.OrdinalIgnoreCase);
+            }
+            else
+            {
+                AssertIs(answer, 431, "headers_too_large");
+            }
+        }
+
+        Assert.Equal(6, silo.Count);
     }
 
     // Also after a good request on the same connection, and only once.

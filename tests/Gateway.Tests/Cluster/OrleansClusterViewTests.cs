@@ -5,6 +5,7 @@ using Atelier.Contracts;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Settings;
 using Atelier.Gateway.Tests.Telemetry;
+using Atelier.Grains.Tests;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
@@ -69,7 +70,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         Assert.Equal(2, StubTenantGrain.Calls["twice"]);
 
         Task<bool> broken = _view.HasKeyAsync(new TenantId("broken"), "hash", CancellationToken.None);
-        await UntilAsync(() => StubTenantGrain.Calls.GetValueOrDefault("broken") >= 3);
+        await Eventually.TrueAsync(() => StubTenantGrain.Calls.GetValueOrDefault("broken") >= 3);
         Assert.False(broken.IsCompleted);
         _clock.Advance(TimeSpan.FromSeconds(9));
         var error = await Assert.ThrowsAsync<ClusterUnavailableException>(() => broken);
@@ -77,7 +78,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
         using var gone = new CancellationTokenSource();
         Task<bool> slow = _view.HasKeyAsync(new TenantId("slow"), "hash", gone.Token);
-        await UntilAsync(() => StubTenantGrain.Calls.ContainsKey("slow"));
+        await Eventually.TrueAsync(() => StubTenantGrain.Calls.ContainsKey("slow"));
         await gone.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => slow);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => _view.SilosAsync(gone.Token));
@@ -98,7 +99,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         };
         ActivitySource.AddActivityListener(listener);
         using Activity request = new Activity("request").SetIdFormat(ActivityIdFormat.W3C).Start();
-        await UntilAsync(async () =>
+        await Eventually.TrueAsync(async () =>
         {
             try
             {
@@ -126,7 +127,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
     private Task<bool> HasKeyAsync() => _view.HasKeyAsync(s_alice, "hash", CancellationToken.None);
 
-    private Task ConnectedAsync() => UntilAsync(async () =>
+    private Task ConnectedAsync() => Eventually.TrueAsync(async () =>
     {
         try
         {
@@ -137,16 +138,4 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
             return false;
         }
     });
-
-    private static Task UntilAsync(Func<bool> condition) => UntilAsync(() => Task.FromResult(condition()));
-
-    private static async Task UntilAsync(Func<Task<bool>> condition)
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(TimeSpan.FromSeconds(60));
-        while (!await condition())
-        {
-            await Task.Delay(50, patience.Token);
-        }
-    }
 }

@@ -44,19 +44,19 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task AConnectionThatWasUsed_IsClosedAfterThoseThatWereNot()
+    public async Task TheConnectionThatWasUsedLast_IsClosedLast()
     {
         const string Request = "GET /health/live HTTP/1.1\r\nHost: l\r\n\r\n";
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(
             new GatewaySettings { ConnectionsMax = 3, OpenRequestsPerTenant = 3 }, silo.Endpoint);
-        using TcpClient used = await ConnectAsync(gateway, "", isAnswered: false);
-        using TcpClient unused = await ConnectAsync(gateway, "", isAnswered: false);
-        await AskAsync(used);
+        using TcpClient last = await ConnectAsync(gateway, "", isAnswered: false);
+        using TcpClient earlier = await ConnectAsync(gateway, Request, isAnswered: true);
+        await AskAsync(last);
         using TcpClient third = await ConnectAsync(gateway, Request, isAnswered: true);
         using TcpClient fourth = await ConnectAsync(gateway, Request, isAnswered: true);
-        Assert.Equal(0, await EndAsync(unused));
-        await AskAsync(used);
+        Assert.Equal(0, await EndAsync(earlier));
+        await AskAsync(last);
 
         static async Task AskAsync(TcpClient client)
         {

@@ -116,7 +116,7 @@ public sealed class EvictionTests
     private Connections Of(int max) =>
         new(new GatewaySettings { ConnectionsMax = max }, _clock, TestTelemetry.Refusals);
 
-    // A connection that is open until it is told to close.
+    // A connection that is open until it is asked to close.
     private sealed class Open : IDisposable, IConnectionLifetimeNotificationFeature
     {
         private readonly Connections _connections;

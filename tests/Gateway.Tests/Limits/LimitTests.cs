@@ -27,6 +27,25 @@ public sealed class LimitTests
     }
 
     [Fact]
+    public async Task OnlyTheAdministrator_SendsLargerBodies_WithTrainingData()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        const string url = "/v1/training/data/set/piece";
+        string text = new('x', 16 << 20);
+        using HttpClient admin = gateway.Client(TestGateway.AdminKey);
+        Assert.Equal(text, (await (await admin.PutAsync(url, Body(text))).ReceivedAsync()).Body);
+
+        string large = text[..((1 << 20) + 1)];
+        Assert.Equal("body_too_large", await (await gateway.Tenant().PutAsync(url, Body(large))).ErrorAsync(413));
+        Assert.Equal(
+            "body_too_large", await (await admin.PutAsync("/v1/training/runs", Body(large))).ErrorAsync(413));
+        Assert.Equal(1, silo.Count);
+
+        static ByteArrayContent Body(string text) => new(Encoding.ASCII.GetBytes(text));
+    }
+
+    [Fact]
     public async Task ABodyOfTheLargestSize_Arrives()
     {
         await using StubSilo silo = await StubSilo.StartAsync();

@@ -4,6 +4,7 @@ using System.Net.Http.Headers;
 using Atelier.Configuration;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Settings;
+using Atelier.Grains.Tests;
 using Microsoft.Extensions.Configuration;
 using Xunit;
 
@@ -175,13 +176,8 @@ public sealed class PageTests
         await BecomesAsync(client, HttpStatusCode.ServiceUnavailable);
     }
 
-    private static async Task BecomesAsync(HttpClient client, HttpStatusCode status)
-    {
-        while ((await client.GetAsync("/health/ready", TestContext.Current.CancellationToken)).StatusCode != status)
-        {
-            await Task.Delay(50, TestContext.Current.CancellationToken);
-        }
-    }
+    private static Task BecomesAsync(HttpClient client, HttpStatusCode status) => Eventually.TrueAsync(async () =>
+        (await client.GetAsync("/health/ready", TestContext.Current.CancellationToken)).StatusCode == status);
 
     private static IConfiguration Configuration(params (string Key, string Value)[] values) =>
         new ConfigurationBuilder()

@@ -2,6 +2,7 @@
 // Method: a gateway in front of stub silos, floods of bad requests, and a cluster that changes and stops answering.
 using System.Net;
 using Atelier.Contracts.Cluster;
+using Atelier.Grains.Tests;
 using Atelier.Grains.Tests.Telemetry;
 using Xunit;
 
@@ -25,7 +26,7 @@ public sealed class GatewayTelemetryTests
 
         Assert.StartsWith("HTTP/1.1 400", await gateway.RawAsync("GET / HTTP/1.1\r\nnonsense\r\n\r\n"));
         using HttpResponseMessage alive = await client.GetAsync("/health/live");
-        await UntilAsync(() => measurements["atelier.gateway.requests{atelier.outcome=answered}"] > 0);
+        await Eventually.TrueAsync(() => measurements["atelier.gateway.requests{atelier.outcome=answered}"] > 0);
         Assert.Equal(Flood, measurements["atelier.gateway.refusals{atelier.reason=invalid_api_key}"]);
         Assert.Equal(1, measurements["atelier.gateway.refusals{atelier.reason=bad_request}"]);
         Assert.Equal(Flood, measurements["atelier.gateway.requests{atelier.outcome=refused}"]);
@@ -35,7 +36,7 @@ public sealed class GatewayTelemetryTests
         Assert.StartsWith("req_", refused["Request"]);
         gateway.Clock.Advance(TimeSpan.FromSeconds(11));
         (await client.GetAsync("/v1/models")).Dispose();
-        await UntilAsync(() => gateway.Log.Of(708).Count(one => one["Reason"] == "invalid_api_key") == 2);
+        await Eventually.TrueAsync(() => gateway.Log.Of(708).Count(one => one["Reason"] == "invalid_api_key") == 2);
         Assert.Equal(
             Flood.ToString(), gateway.Log.Of(708).Last(one => one["Reason"] == "invalid_api_key")["Count"]);
     }
@@ -68,13 +69,5 @@ public sealed class GatewayTelemetryTests
         Assert.Equal("2", Assert.Single(gateway.Log.Of(706))["Count"]);
         Assert.Single(gateway.Log.Of(707));
         Assert.InRange(measurements["atelier.gateway.cluster.unanswered"], 2, 100);
-    }
-
-    private static async Task UntilAsync(Func<bool> condition)
-    {
-        while (!condition())
-        {
-            await Task.Delay(10, TestContext.Current.CancellationToken);
-        }
     }
 }

@@ -4,10 +4,14 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Training;
 using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Tests.Models;
 using Atelier.Grains.Tests.Telemetry;
+using Atelier.Grains.Tests.Training;
 using Microsoft.Extensions.Logging;
 using Xunit;
 
@@ -131,6 +135,35 @@ public sealed class BlobSweepTests : IDisposable
     }
 
     [Fact]
+    public async Task FilesOfAPublishedModel_AreKept_AndThoseOfNoEntryAreNot()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
+        cluster.Blobs.Clock = _clock;
+        PublishedModel model = PublishedModelsTests.Model("one", step: 3);
+        await cluster.Grains.PublishedModels().PublishAsync(model);
+        await PutAsync(model.Owner);
+        await PutAsync("interrupted");
+        var owners = BlobOwners.Of(
+            cluster.Grains, new LogLimits(_clock), new LoggerFactory([_log]).CreateLogger<BlobOwners>());
+        await SweepAsync(cluster, owners);
+        Assert.All(model.Files, file => Assert.True(cluster.Blobs.Has(file.Blob)));
+
+        Assert.True(await cluster.Grains.PublishedModels().WithdrawAsync("one"));
+        await SweepAsync(cluster, owners);
+        Assert.All(model.Files, file => Assert.True(cluster.Blobs.Has(file.Blob)));
+        Assert.Equal(model.Files.Length, cluster.Blobs.Count);
+
+        async Task PutAsync(string owner)
+        {
+            foreach (PublishedFile file in owner == model.Owner ? model.Files : [new("x", new string('e', 64), 1)])
+            {
+                await cluster.Blobs.PutAsync(
+                    file.Blob, new BlobOwner(BlobOwnerType.Model, owner), [1], Cancellation);
+            }
+        }
+    }
+
+    [Fact]
     public async Task WhatIsPutWhileItIsSwept_Stays()
     {
         BlobName name = await PutAsync([1], s_one);
@@ -167,7 +200,8 @@ public sealed class BlobSweepTests : IDisposable
         cluster.Blobs.Clock = _clock;
         await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1, 5), Previews = 1 });
 
-        // What a worker stored and has not reported, of a generation that is open, of one that was never there.
+        // Blobs that a worker stored without reporting them: one of an open generation, and one of a generation that
+        // never existed.
         byte[] left = FakeDevice.Bytes("left");
         await cluster.Blobs.PutAsync(BlobKind.Snapshot, Key("g"), left, Cancellation);
         await cluster.Blobs.PutAsync(BlobKind.Snapshot, Key("never"), FakeDevice.Bytes("never"), Cancellation);
@@ -186,6 +220,30 @@ public sealed class BlobSweepTests : IDisposable
             cluster.Blobs.Names.OrderBy(name => name.Value, StringComparer.Ordinal));
         await cluster.Generation("g").DeleteAsync();
         await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 0));
+    }
+
+    [Fact]
+    public async Task ADataSet_IsNeededWhileAnOpenRunNamesIt()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 1));
+        cluster.Blobs.Clock = _clock;
+        string set = new('a', 64);
+        byte[] bytes = [1, 2, 3];
+        BlobName piece = BlobName.OfCluster(
+            BlobKind.Data, Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)));
+        using var stream = new MemoryStream(bytes);
+        await cluster.Blobs.PutAsync(
+            piece, new BlobOwner(BlobOwnerType.DataSet, set), stream, bytes.Length, Cancellation);
+        ITrainingRunGrain run = cluster.Grains.GetGrain<ITrainingRunGrain>("run");
+        StageSource other = new() { Name = "other", Configuration = "" };
+        await run.SubmitStagesAsync([other, other with { Overrides = [$"dataset.train.datadir=blob:{set}"] }]);
+        var owners = BlobOwners.Of(
+            cluster.Grains, new LogLimits(_clock), new LoggerFactory([_log]).CreateLogger<BlobOwners>());
+        await SweepAsync(cluster, owners);
+        Assert.True(cluster.Blobs.Has(piece));
+        await run.CancelAsync();
+        await SweepAsync(cluster, owners);
+        Assert.False(cluster.Blobs.Has(piece));
     }
 
     private async Task SweepAsync(TestCluster cluster, BlobOwners owners)

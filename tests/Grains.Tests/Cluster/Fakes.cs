@@ -27,6 +27,9 @@ internal sealed class FakeBlobStore : IBlobStore
         set => _refusals = value;
     }
 
+    /// <summary>Called before a write, which waits for it.</summary>
+    public Func<BlobName, Task> Putting { get; set; } = _ => Task.CompletedTask;
+
     /// <summary>Whether releases are refused, as by an unavailable store.</summary>
     public volatile bool IsAway;
 
@@ -47,6 +50,7 @@ internal sealed class FakeBlobStore : IBlobStore
             throw new IOException("No space left on device.");
         }
 
+        await Putting(name);
         byte[] bytes = new byte[length];
         await content.ReadExactlyAsync(bytes, cancellation);
         Locked(() =>
@@ -127,7 +131,7 @@ internal sealed class FakeDevice(
     /// <summary>Called before each evaluation with the pictures that take part; it may throw, or kill.</summary>
     public Func<IReadOnlyList<FakeDenoising>, Task>? Evaluating { get; set; }
 
-    /// <summary>Called when the device is to prove that it works; it may throw.</summary>
+    /// <summary>Called by a probe of the device; it may throw.</summary>
     public Action? Probing { get; set; }
 
     /// <summary>Called before each decoding.</summary>
@@ -137,7 +141,7 @@ internal sealed class FakeDevice(
 
     public int Largest { get; private set; }
 
-    public DeviceDescription Description { get; } = new()
+    public DeviceDescription Description { get; private set; } = new()
     {
         Device = name, DeviceKind = kind, Roles = roles, Slots = slots, Rows = slots, MemoryBytes = memory,
         Models = cards ?? [.. Enumerable.Range(0, models).Select(Card)],
@@ -163,6 +167,18 @@ internal sealed class FakeDevice(
     };
 
     public void Die() => _dead = true;
+
+    /// <summary>Replaces the models that the device can load.</summary>
+    public void Offer(params ModelCard[] models) => Description = Description with { Models = models };
+
+    /// <summary>Whether a model is in memory.</summary>
+    public bool Has(ModelDigest model)
+    {
+        lock (_loaded)
+        {
+            return _loaded.Contains(model);
+        }
+    }
 
     /// <summary>A model whose files are damaged.</summary>
     public ModelDigest? Damaged { get; set; }

@@ -68,7 +68,8 @@ public sealed class StoredStateTests
             grains.GetGrain<IClusterGrain>(1),
             grains.GetGrain<IOpenSetLayoutGrain>(1), grains.GetGrain<ITrainingRunGrain>("k"),
             grains.GetGrain<ITrainingBoardGrain>(1), grains.GetGrain<ITrainingStageGrain>("k"),
-            grains.GetGrain<ITrainerGrain>("k"),
+            grains.GetGrain<ITrainerGrain>("k"), grains.GetGrain<IPublishedModelsGrain>(1),
+            grains.GetGrain<IDevicePoolGrain>(1), grains.GetGrain<ITrainingPanelGrain>("k"),
         ];
         Assert.Equal(
             [
@@ -76,6 +77,7 @@ public sealed class StoredStateTests
                 "tenant/k", "tenantlist/1", "openset/1", "endedlist/k",
                 "modelcatalogue/1", "recentrequests/k", "workqueue/k", "worker/k", "cluster/1",
                 "opensetlayout/1", "trainingrun/k", "trainingboard/1", "trainingstage/k", "trainer/k",
+                "publishedmodels/1", "devicepool/1", "trainingpanel/k",
             ],
             all.Select(grain => grain.GetGrainId().ToString()));
         Assert.Equal(all.Length, s_grains.Length);

@@ -2,6 +2,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
@@ -11,6 +12,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Core.Internal;
+using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Storage;
 using Orleans.TestingHost;
 using Xunit;
@@ -136,6 +138,10 @@ internal sealed class TestCluster : IAsyncDisposable
             silo.Services.AddSingleton<ILoggerProvider>(cluster.Log);
             if (device(options.SiloName) is { } own)
             {
+                silo.UseSiloMetadata(new Dictionary<string, string>
+                {
+                    [IClusterGrain.DevicesMetadata] = own.Description.Device,
+                });
                 silo.Services.AddSingleton<IDeviceHost>(own);
                 silo.Services.AddSingleton(_ => cluster.Devices[options.SiloName] = own);
             }
@@ -188,13 +194,17 @@ internal sealed class TestCluster : IAsyncDisposable
     }
 
     /// <summary>Submits until there is an answer.</summary>
-    public async Task<SubmitAnswer> SubmitAsync(string id, Submission submission)
+    public Task<SubmitAnswer> SubmitAsync(string id, Submission submission) =>
+        AnsweredAsync(() => Generation(id).SubmitAsync(submission));
+
+    /// <summary>Repeats a call until there is an answer.</summary>
+    public static async Task<T> AnsweredAsync<T>(Func<Task<T>> call)
     {
         while (true)
         {
             try
             {
-                return await Generation(id).SubmitAsync(submission);
+                return await call();
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))
             {
@@ -208,15 +218,8 @@ internal sealed class TestCluster : IAsyncDisposable
         await grain.Cast<IGrainManagementExtension>().DeactivateOnIdle();
 
     /// <summary>Waits until a condition holds.</summary>
-    public static async Task UntilAsync(Func<Task<bool>> condition, double seconds = 60)
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(TimeSpan.FromSeconds(seconds));
-        while (!await condition())
-        {
-            await Task.Delay(50, patience.Token);
-        }
-    }
+    public static Task UntilAsync(Func<Task<bool>> condition, double seconds = 60) =>
+        Eventually.TrueAsync(condition, seconds: seconds);
 
     public async ValueTask DisposeAsync() => await _cluster.DisposeAsync();
 }

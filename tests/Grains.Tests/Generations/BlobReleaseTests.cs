@@ -1,5 +1,5 @@
-// Goal: bytes that nobody needs leave the blob store, whatever dies or does not answer, and needed bytes stay. Method:
-// workers that are held up until their work comes too late, an unavailable store, and manual claims.
+// Goal: unneeded bytes are removed from the blob store, whichever processes die or do not answer, and needed bytes
+// stay. Method: workers that are blocked until their work comes too late, an unavailable store, and manual claims.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;

@@ -1,5 +1,6 @@
-// Goal: bytes that a state gives up stay named until they are released, and no byte is released that the state, or the
-// claim in force, may need. Method: hand-made states; random lives, of which the books are kept.
+// Goal: bytes that a state no longer needs stay listed until they are released, and no byte is released that the state,
+// or the claim in force, may need. Method: hand-made states, and random sequences of commands with a record of every
+// blob.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -34,7 +35,7 @@ public sealed class GenerationBlobsTests
         Assert.Empty(story.State.ToRelease);
         Assert.Equal(["late"], Names(story.State.Late));
 
-        // Told again, it is known.
+        // The same late report again changes nothing.
         Outcome<ReportOutcome> again = story.Report(3, 6, "late", epoch: 2);
         Assert.Equal((false, 1), (again.Store, story.State.Late.Length));
 
@@ -80,7 +81,8 @@ public sealed class GenerationBlobsTests
         Assert.Equal(["caption", "late"], Names(story.State.ToRelease));
     }
 
-    // What was to be released when another worker claims may be stored again by it: it does the same work.
+    // Blobs that are to be released when another worker claims may be stored again by that worker, which does the same
+    // work.
     [Fact]
     public void ANewClaim_HoldsBackWhatWasToBeReleased()
     {
@@ -99,8 +101,8 @@ public sealed class GenerationBlobsTests
         Assert.Equal(["s2"], Names(story.State.Late));
     }
 
-    // Every byte that a life ever named is needed, or to be released, or waits; and only ever one of the three. While a
-    // claim is in force, what is to be released was its own.
+    // Every blob that was ever named is either needed, to be released, or waiting, and never two of these. While a
+    // claim is in force, the blobs to be released are its own.
     [Fact]
     public void WhateverHappens_NoBlobIsForgotten_AndNoneThatIsNeededIsReleased()
     {

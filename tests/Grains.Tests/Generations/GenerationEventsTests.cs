@@ -1,5 +1,5 @@
-// Goal: a client that comes back hears what follows, once, with the same numbers. Method: the events of hand-made
-// states after every number.
+// Goal: a client that reconnects receives the events that follow, once, with the same numbers. Method: the events of
+// hand-made states after every number.
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Generations;
@@ -73,7 +73,7 @@ public sealed class GenerationEventsTests
         Assert.All(steps.Where(one => one.Preview is null), one => Assert.Equal(0, one.PreviewIndex));
     }
 
-    // Parking leads the phase back; a client that heard of denoising does not hear of the wait.
+    // Parking sets the phase back; a client that has received the event of denoising gets no event of the wait.
     [Fact]
     public void WorkThatIsParked_LeadsNoEventBack()
     {

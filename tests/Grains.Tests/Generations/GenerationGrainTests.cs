@@ -65,7 +65,12 @@ public sealed class GenerationGrainTests
             GenerationView?[] views = await Task.WhenAll(
                 Enumerable.Range(0, 50).Select(_ => cluster.Generation("long").ViewAsync()));
             Assert.All(views, view => Assert.Equal(GenerationPhase.Cancelled, view?.Phase));
-            await Task.Delay(100, TestContext.Current.CancellationToken);
+
+            // The next round finds the grain inactive, or about to be.
+            if (round % 2 == 0)
+            {
+                await TestCluster.UntilAsync(async () => await ActivationsAsync(cluster) == 0);
+            }
         }
     }
 
@@ -73,20 +78,16 @@ public sealed class GenerationGrainTests
     public async Task AnEndedOneWithALongPrompt_LeavesMemory_AfterLaterCallsToo()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
-        var management = cluster.Grains.GetGrain<IManagementGrain>(0);
-        async Task<int> CountAsync() => (await management.GetSimpleGrainStatistics())
-            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(
-                one => one.ActivationCount);
         GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('p', 9000) };
         await cluster.SubmitAsync("long", new Submission { Spec = spec });
-        Assert.Equal(1, await CountAsync());
+        Assert.Equal(1, await ActivationsAsync(cluster));
         await cluster.Generation("long").CancelAsync();
-        await TestCluster.UntilAsync(async () => await CountAsync() == 0);
+        await TestCluster.UntilAsync(async () => await ActivationsAsync(cluster) == 0);
 
         // A worker that comes too late.
         await cluster.Generation("long").ClaimAsync(
             new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
-        await TestCluster.UntilAsync(async () => await CountAsync() == 0);
+        await TestCluster.UntilAsync(async () => await ActivationsAsync(cluster) == 0);
     }
 
     [Fact]
@@ -215,10 +216,7 @@ public sealed class GenerationGrainTests
     {
         var device = new FakeDevice("d", 4, models: 2);
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
-        while ((await cluster.Grains.Catalog().ListAsync()).Length < 2)
-        {
-            await Task.Delay(20, TestContext.Current.CancellationToken);
-        }
+        await TestCluster.UntilAsync(async () => (await cluster.Grains.Catalog().ListAsync()).Length == 2);
 
         GenerationSpec[] specs = [.. Enumerable.Range(0, 12).Select(i => TestCluster.Spec(i, 5, i % 2))];
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
@@ -302,10 +300,7 @@ public sealed class GenerationGrainTests
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
         string name = cluster.Silos.Silos[^1].Name;
         IWorkerGrain worker = cluster.Grains.Worker(new WorkerKey(name, "d").ToString());
-        while ((await worker.StatusAsync()).Held == 0)
-        {
-            await Task.Delay(10, TestContext.Current.CancellationToken);
-        }
+        await TestCluster.UntilAsync(async () => (await worker.StatusAsync()).Held > 0);
 
         await worker.DrainAsync();
         Assert.Equal(0, (await worker.StatusAsync()).Held);
@@ -425,28 +420,15 @@ public sealed class GenerationGrainTests
         Assert.True(claim!.Epoch > old);
         BlobName forged = BlobName.Of(BlobKind.Latent, TestCluster.Tenant, new string('0', 64));
         Assert.Equal(ReportOutcome.Refused, await other.Generation("g").CompleteAsync(old, forged));
-        Assert.Equal(ReportOutcome.Refused, await AskAsync(() => one.Generation("g").CompleteAsync(old, forged)));
+        Assert.Equal(
+            ReportOutcome.Refused,
+            await TestCluster.AnsweredAsync(() => one.Generation("g").CompleteAsync(old, forged)));
 
         // The holder of the new epoch finishes; the picture is the same.
         await other.Generation("g").ReleaseAsync(new StepReport { Epoch = claim.Epoch, Step = claim.Step });
         letGo.SetResult();
         List<GenerationEvent> events = await one.WatchAsync("g");
         Assert.Equal(FakeDevice.Undisturbed(spec), one.Blobs[events[^1].Picture!.Value]);
-
-        static async Task<ReportOutcome> AskAsync(Func<Task<ReportOutcome>> call)
-        {
-            while (true)
-            {
-                try
-                {
-                    return await call();
-                }
-                catch (Exception error) when (GrainCalls.IsTransient(error))
-                {
-                    await Task.Delay(50, TestContext.Current.CancellationToken);
-                }
-            }
-        }
     }
 
     [Fact]
@@ -473,4 +455,9 @@ public sealed class GenerationGrainTests
         await tenant.RevokeKeyAsync(hash);
         Assert.False(await tenant.HasKeyAsync(hash));
     }
+
+    private static async Task<int> ActivationsAsync(TestCluster cluster) =>
+        (await cluster.Grains.GetGrain<IManagementGrain>(0).GetSimpleGrainStatistics())
+            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal))
+            .Sum(one => one.ActivationCount);
 }

@@ -1,6 +1,6 @@
-// Goal: who holds the work of a generation, what has become of it, and what must be stored before an answer, for every
-// command in every phase, early, late and twice. Method: the pure protocol, one command at a time, at the bounds of
-// each option.
+// Goal: for every command in every phase, early, late and repeated: who holds the generation's work, its new state, and
+// what must be stored before the answer. Method: the pure protocol, one command at a time, at the bounds of each
+// option.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -236,7 +236,7 @@ public sealed class GenerationMachineTests
         Outcome<ClaimAnswer> next = story.Claim(WorkKind.Denoise, 50, "other", alone: true);
         Assert.Equal(barren, story.State.ClaimsWithoutProgress);
 
-        // Steps that are in no snapshot are done again.
+        // Steps after the last snapshot are repeated.
         int step = hasSnapshot ? 5 : 4;
         Assert.Equal((step, step, step), (next.Answer.Step, story.State.Step, story.State.SnapshotStep));
         Assert.Equal(Story.Blob($"s{step}"), next.Answer.Snapshot);
@@ -267,7 +267,7 @@ public sealed class GenerationMachineTests
         Assert.Equal(Story.At(5), story.State.WaitingSince);
     }
 
-    // An activation that has just started has heard nobody.
+    // A new activation has not received any report yet.
     [Fact]
     public void AfterALostClaim_OfWhichNothingWasHeard_ItWaitsSinceItDidBefore()
     {
@@ -336,7 +336,7 @@ public sealed class GenerationMachineTests
         Assert.Equal((4, 4, "cpu"), (story.State.Step, story.State.SnapshotStep, story.State.DeviceKind));
         Assert.Equal(Story.Blob("s4"), story.State.Snapshot);
 
-        // A report that comes late, or again, leads nowhere back.
+        // A late or repeated report never sets the step back.
         Outcome<ReportOutcome> same = story.Report(4, 5, "s4b");
         Assert.Equal((ReportOutcome.Taken, false), (same.Answer, same.Store));
         Assert.Equal(Story.Blob("s4"), story.State.Snapshot);
@@ -385,7 +385,7 @@ public sealed class GenerationMachineTests
         Assert.True(story.Report(1, 4, epoch: 1).IsRefusal);
     }
 
-    // Its client gets every preview with the step that it belongs to, or the step waits.
+    // A client gets every preview together with its step; a report of the step without its preview does not advance it.
     [Fact]
     public void AStepWithAPreview_IsTakenTogetherWithIt()
     {
@@ -608,7 +608,7 @@ public sealed class GenerationMachineTests
             (Story.At(1) + story.Options.DeviceKindPatience, story.Options.DeviceKindPatience),
             (rest.AnyKindFrom, rest.AnyKindAfter));
 
-        // A worker that has done the last step may die before it says so.
+        // A worker may die between the last step and the report of it.
         story.Report(Story.Steps, 4, "s10");
         Assert.Equal((1, 7.0), (story.Item().Quanta, story.Item().Cost));
 

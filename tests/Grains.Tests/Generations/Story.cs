@@ -1,5 +1,5 @@
 // A generation that is driven command by command, as its grain drives it: the new state replaces the old one, and the
-// time of the last word from the worker is remembered. Times are seconds since the start.
+// time of the worker's last report is kept. Times are seconds since the start.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;

@@ -1,4 +1,4 @@
-// Goal: a name means the newest model that a live worker holds, and a model that no worker holds gives up its name, and
+// Goal: a name means the newest model that a live worker holds, and a model that no worker holds loses its name, and
 // its place, to others. Method: the pure catalog, with explicit times.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;

@@ -1,5 +1,5 @@
-// Goal: work accepted for a model ends even if the model is replaced, and one model too many stops no worker. Method:
-// clusters with short periods, whose workers hold other models than the store knows.
+// Goal: work accepted for a model ends even if the model is replaced, and a model beyond the catalog's limit does not
+// stop its worker. Method: clusters with short periods, whose workers hold other models than the store knows.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -21,7 +21,7 @@ public sealed class ReplacedModelTests
         await TestCluster.UntilAsync(
             async () => (await cluster.Grains.Catalog().FindAsync(null))!.Digest == s_newer.Digest);
 
-        // The name leads to the live worker; work accepted for the older model ends too.
+        // The name resolves to the live worker's model; work accepted for the older model ends too.
         Assert.True((await SubmitAsync(cluster, "new", s_newer.Digest)).IsAccepted);
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("new"))[^1].Phase);
         GenerationEvent end = (await cluster.WatchAsync("old"))[^1];

@@ -67,7 +67,7 @@ public sealed class OpenSetTests
         Assert.Equal(["g3"], set.Of(new TenantId("t")).Select(id => id.Value));
     }
 
-    // Stored by a process whose clock was ahead, or behind: neither makes a submission late, nor keeps it for ever.
+    // Stored by a process whose clock was ahead or behind: this neither expires a submission nor keeps it forever.
     [Theory]
     [InlineData(-8 * 24)]
     [InlineData(8 * 24)]
@@ -81,7 +81,7 @@ public sealed class OpenSetTests
         Assert.True(Assert.Single(set.Walk(s_now.AddSeconds(31))).Late);
     }
 
-    // What is stored is looked up under these numbers.
+    // Stored entries are found by these numbers, so they must not change.
     [Fact]
     public void Partitions_OfFormat0_NeverChange() =>
         Assert.Equal([17, 62, 55], new[] { 1, 2, 3 }.Select(i => OpenSet.PartitionOfFormat0(Key(i))));

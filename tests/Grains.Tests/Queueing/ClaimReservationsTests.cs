@@ -1,5 +1,5 @@
-// Goal: work that a worker had claimed before the queue started is kept for it, for the stated time from the first
-// look, and nothing is kept for ever. Method: the reservations alone.
+// Goal: work that a worker had claimed before the queue started stays reserved for it for the stated time, and no
+// reservation lasts forever. Method: the reservations alone.
 using Atelier.Grains.Queueing;
 using Xunit;
 

@@ -1,5 +1,5 @@
-// Goal: virtual time is what was granted over the weight, nobody gains by coming, going or a new weight, and the tenant
-// that is furthest behind is served next. Method: the accounts of one pool alone, by hand.
+// Goal: virtual time is what was granted over the weight, no tenant gains by arriving, leaving or changing its weight,
+// and the tenant that is furthest behind is served next. Method: the accounts of one pool alone, set manually.
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
@@ -122,7 +122,7 @@ public sealed class FairShareAccountsTests
         Assert.Same(a, Next());
     }
 
-    // Time that nobody waited for passes for everybody: who was served meanwhile has no lead.
+    // A tenant that was served while no other waited owes nothing to those that arrive later.
     [Fact]
     public void WhileNobodyWaits_NobodyOwes()
     {
@@ -160,7 +160,7 @@ public sealed class FairShareAccountsTests
         Assert.Equal((12.0, 4.0), (Share(a).Virtual, _shares.WeightWaiting));
         Assert.Same(b, Next());
 
-        // Who is not ahead stays where it is.
+        // A tenant that is not ahead keeps its virtual time.
         b.Work.Weight = 5;
         _shares.OnWeightChanged(b.Work, 1);
         Assert.Equal((2.0, 8.0), (Share(b).Virtual, _shares.WeightWaiting));

@@ -1,5 +1,5 @@
-// Goal: a lease ends when its time is over and not before, its number is above all before it, and work that ended is
-// not brought back by late turns. Method: the book alone, at the bounds of each time.
+// Goal: a lease ends when its time is over and not before, lease numbers only increase, and late turns do not bring
+// back work that has ended. Method: the book alone, at the bounds of each time.
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;

@@ -1,6 +1,6 @@
 // Goal: shares and waiting times are the same whatever models tenants ask for, loads do not use up the devices, and
-// work that nobody can do disturbs nobody. Method: simulated workers whose memory holds one model or several; service
-// is measured where the queue grants it, waiting time in steps and loads.
+// work that no worker can do does not affect other work. Method: simulated workers whose memory holds one model or
+// several; service is measured where the queue grants it, waiting time in steps and loads.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;

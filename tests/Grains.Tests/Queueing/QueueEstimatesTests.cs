@@ -1,5 +1,5 @@
-// Goal: a waiting client is told how many of its own come first and how long an even pace would take, and a refused one
-// when to come back. Method: estimates of small queues by hand.
+// Goal: the estimates are right: for a waiting client, how many of its own requests come first and how long they take
+// at an even pace; for a refused one, when to retry. Method: hand-made small queues.
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
@@ -49,7 +49,7 @@ public sealed class QueueEstimatesTests
         AssertPlace(1, 6 * 3 / 2.0 / rate, entry);
     }
 
-    // It waits for no more than all that is there.
+    // The wait is at most that for all work in the queue.
     [Fact]
     public void Wait_IsAtMostThatOfEverything()
     {
@@ -76,7 +76,7 @@ public sealed class QueueEstimatesTests
         Assert.Equal(new QueuePlace(0, null), _parts.Estimates.Place(_parts.Wait(Work.Denoise("a", 1, 6)), _now));
     }
 
-    // The time of its own work: 1 s at least, as where nothing is known, and 1 min at most.
+    // The time of its own work, at least 1 s (also while no pace is known) and at most 1 min.
     [Fact]
     public void ARefusedRequest_ComesBack_AfterTheTimeOfItsWork()
     {

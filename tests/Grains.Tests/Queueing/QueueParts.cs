@@ -37,7 +37,7 @@ internal sealed class QueueParts
         return entry;
     }
 
-    /// <summary>Work that a worker holds; its tenant has had nothing for it yet.</summary>
+    /// <summary>Work that a worker holds and whose tenant has not been charged yet.</summary>
     public WorkEntry Hold(WorkItem item, QueueWorker worker)
     {
         WorkEntry entry = Enter(item);
@@ -45,7 +45,9 @@ internal sealed class QueueParts
         return entry;
     }
 
-    /// <summary>A worker after a turn; without models it has the one that work names which names none.</summary>
+    /// <summary>
+    /// A worker after a turn. If no models are given, it has the default model of <see cref="Work"/>.
+    /// </summary>
     public QueueWorker Worker(
         string name, int spare = 0, WorkRoles roles = WorkRoles.All, string kind = "cpu", DateTimeOffset? now = null,
         params WorkerModel[] models)

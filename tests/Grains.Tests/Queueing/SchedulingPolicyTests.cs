@@ -147,7 +147,7 @@ public sealed class SchedulingPolicyTests
         Assert.Equal(s_there, Policy.ModelToLoad(worker, [], null));
     }
 
-    // Somebody loads it, or has it in memory and a slot left.
+    // Another worker is loading the model, or has it in memory and a free slot.
     [Theory]
     [InlineData(ModelPlace.Loading, 0, true)]
     [InlineData(ModelPlace.Loaded, 1, true)]
@@ -161,7 +161,8 @@ public sealed class SchedulingPolicyTests
         Assert.Equal(isSupplied ? null : s_there, Policy.ModelToLoad(worker, [], null));
     }
 
-    // The request at hand costs 10: a lead of (1 + 1/8) 10 over the larger weight is not enough, more is.
+    // The current request costs 10: a lead of exactly (1 + 1/8) * 10 over the larger weight is not enough; a larger
+    // lead is.
     [Theory]
     [InlineData(1, 11.25, false)]
     [InlineData(1, 11.26, true)]
@@ -238,7 +239,8 @@ public sealed class SchedulingPolicyTests
         Assert.Equal(s_there, Policy.ModelToLoad(worker, [held], 9));
     }
 
-    // A lead of an eighth of the request, 10 operations, over the larger weight is not enough, more is.
+    // A lead of exactly an eighth of the request, 10 operations, over the larger weight is not enough; a larger lead
+    // is.
     [Theory]
     [InlineData(1, 1.25, false)]
     [InlineData(1, 1.26, true)]
@@ -299,7 +301,7 @@ public sealed class SchedulingPolicyTests
         Assert.Null(Policy.BusyWorkerFor(Wait("a", 1, s_here)));
     }
 
-    // A worker with one model in memory, and another one that is there or could be.
+    // A worker with one model in memory, and another model that is loaded or could be loaded.
     private QueueWorker Worker(ModelPlace other) =>
         _parts.Worker("w", models: [new WorkerModel(s_here, ModelPlace.Loaded), new WorkerModel(s_there, other)]);
 
@@ -311,7 +313,7 @@ public sealed class SchedulingPolicyTests
 
     private static TenantShare Share(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work);
 
-    // Sets what a tenant has had, and puts it in its place among those who wait.
+    // Sets a tenant's virtual time and moves it to its place among the waiting tenants.
     private static void Virtual(QueueWorker worker, WorkEntry entry, double value)
     {
         Share(worker, entry).Virtual = value - 1;

@@ -1,5 +1,5 @@
-// Goal: the tenant with the least virtual time is at the head, whatever was added, changed or taken out. Method: the
-// heap beside a sorted list, by seeds.
+// Goal: the tenant with the least virtual time is at the head, whatever was added, changed or removed. Method:
+// comparison of the heap with a sorted list, by seeds.
 using Atelier.Contracts;
 using Atelier.Grains.Queueing;
 using Xunit;

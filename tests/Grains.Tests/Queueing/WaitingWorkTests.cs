@@ -1,5 +1,5 @@
-// Goal: what waits is counted for its tenant and for every pool of workers that may do it, in whatever order they come.
-// Method: the parts alone: work and workers that come and go.
+// Goal: waiting work is counted for its tenant and for every pool of workers that may do it, in whatever order work and
+// workers arrive. Method: these parts alone, with work and workers that arrive and leave.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;

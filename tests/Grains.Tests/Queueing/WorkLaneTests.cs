@@ -1,5 +1,5 @@
-// Goal: a lane knows who is first and what comes before whom, after any additions and removals. Method: beside a sorted
-// list, by seeds.
+// Goal: a lane has the right first item and the right order after any additions and removals. Method: comparison with a
+// sorted list, by seeds.
 using Atelier.Grains.Queueing;
 using Xunit;
 

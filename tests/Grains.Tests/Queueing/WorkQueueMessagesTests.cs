@@ -1,5 +1,5 @@
-// Goal: each message to the queue does what it says, at the bounds of what it may say, twice and late. Method: one or
-// two messages at a time.
+// Goal: each message to the queue has its documented effect, at the bounds of its values, repeated and late. Method:
+// one or two messages at a time.
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
@@ -151,7 +151,7 @@ public sealed class WorkQueueMessagesTests
         Assert.Equal([WorkVerdict.Continue], Turn("w", 0, new HeldWork(work.Lease, work.Item, 0)).Verdicts);
     }
 
-    // A tenant pays for each quantum once, when it may be done.
+    // A tenant is charged for each quantum once, when the quantum is granted.
     [Fact]
     public void EachQuantum_IsChargedOnce_WhenItIsGranted()
     {

@@ -1,5 +1,5 @@
-// Goal: what workers report counts until they report something else or are silent for too long; one that holds work is
-// left to its leases. Method: the roster alone, at the bounds of the silence.
+// Goal: what workers report counts until they report something else or are silent for too long; a silent worker that
+// holds work remains until its leases expire. Method: the roster alone, at the bounds of the silence.
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;

@@ -44,7 +44,7 @@ internal sealed class ClusterSimulation
     private static readonly TimeSpan s_streamMax = TimeSpan.FromSeconds(70);
     private static readonly TimeSpan s_quietMax = TimeSpan.FromSeconds(160);
 
-    // A tenant's grain looks once a minute for what was not confirmed for two walks and a submission's time.
+    // Once a minute a tenant's grain checks charges that were not confirmed for two walks and a submission's time.
     private static readonly TimeSpan s_countsMax = TimeSpan.FromSeconds(215);
     private static readonly TimeSpan s_faultsLast = TimeSpan.FromSeconds(30);
     private static readonly ModelDigest s_model = FakeDevice.ModelOf(0);
@@ -552,8 +552,8 @@ internal sealed class ClusterSimulation
         return true;
     }
 
-    // What was computed is counted, whatever died, unless a silo that was cut off admitted it; and no more, if nothing
-    // died and no state was refused.
+    // Computed evaluations are counted whatever died, unless a silo that was cut off admitted the generation; and
+    // nothing else is counted if nothing died and no state was refused.
     private async Task CheckCountsAsync()
     {
         bool isExact = _faults == s_mild && _counts.Kills == 0;

@@ -1,6 +1,6 @@
-// Goal: what a generation costs the cluster in grain calls and durable writes is known and stays so, and a submission
-// pays for no answer that it does not use. Method: one generation alone in the simulated cluster, after another one has
-// activated what is shared; every call and every write of a state is counted.
+// Goal: the cost of a generation in grain calls and durable writes is pinned, and a submission makes no call whose
+// answer it does not use. Method: one generation alone in the simulated cluster, after another one has activated what
+// is shared; every call and every write of a state is counted.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;

@@ -228,8 +228,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         {
             if (Request is { } request)
             {
-                var told = new OrleansException($"{request.Grain} did not start.", error);
-                cluster.Answer(request, activation, answer => answer.Fail(told));
+                var failure = new OrleansException($"{request.Grain} did not start.", error);
+                cluster.Answer(request, activation, answer => answer.Fail(failure));
             }
         }
     }

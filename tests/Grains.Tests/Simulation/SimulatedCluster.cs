@@ -270,7 +270,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>A call that met a dead activation looks for the next one.</summary>
+    /// <summary>A call to an activation that has died is sent to the next one.</summary>
     public void Forward(Request request)
     {
         if (++request.Forwards > 2)

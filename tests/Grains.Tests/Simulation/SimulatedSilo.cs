@@ -1,5 +1,6 @@
 // A process: its clock, its worker, the activations on it. It may hang, be cut off from the others, and die.
 using Atelier.Contracts.Diagnostics;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Workers;
@@ -45,8 +46,10 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         Array.ForEach(TestInstruments.All, one => _services.Add(one.GetType(), one));
         _workers = new WorkerService(
             device is null ? [] : [device], blobs, Grains, Options.Create(cluster.Options.Worker),
-            Options.Create(cluster.Options.Models), Clock, TestInstruments.Workers, this, NullLoggerFactory.Instance);
+            Options.Create(cluster.Options.Models), new DeviceShares(Options.Create(new PoolOptions()), Clock), Clock,
+            TestInstruments.Workers, this, NullLoggerFactory.Instance);
         _services.Add(typeof(WorkerService), _workers);
+        _services.Add(typeof(IEnumerable<IModelFollower>), Array.Empty<IModelFollower>());
         if (device is not null)
         {
             Worker = _workers.Find(WorkerName)!;

@@ -4,6 +4,7 @@ using System.Diagnostics.Metrics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Sessions;
 using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
@@ -78,6 +79,42 @@ public sealed class InstrumentsTests
         LogEvent[] refusals = cluster.Log.Of(109);
         Assert.InRange(refusals.Length, 1, 20);
         Assert.InRange(refusals.Sum(one => (int)one.Fields["Count"]!), refusals.Length, Tenants + 1);
+    }
+
+    [Fact]
+    public async Task TenantsAndSessions_AreCounted_WithoutTheirNames()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
+        using var measurements = new Measurements(cluster.Meters);
+        ISessionGrain session = Session("s");
+        await session.BeginAsync();
+        await session.BeginAsync();
+        for (int i = 0; i <= ISessionPageGrain.Size; i++)
+        {
+            var submission = new Submission { Spec = TestCluster.Spec(i) };
+            await session.SubmitAsync(new GenerationId($"g{i}"), submission);
+            await session.SubmitAsync(new GenerationId($"g{i}"), submission);
+        }
+
+        cluster.Meter.HasRoom = false;
+        await session.SubmitAsync(new GenerationId("refused"), new Submission { Spec = TestCluster.Spec(1) });
+        await Session("refused").BeginAsync();
+        measurements.Observe();
+        Assert.Equal(1, measurements["atelier.session.opened"]);
+        Assert.Equal(2, measurements["atelier.session.pages"]);
+        Assert.Equal(ISessionPageGrain.Size + 1, measurements["atelier.tenant.open"]);
+        Assert.Equal(2, measurements["atelier.tenant.refused{atelier.reason=store_full}"]);
+
+        await TestCluster.UntilAsync(session.DeleteAsync);
+        await TestCluster.UntilAsync(() =>
+        {
+            measurements.Observe();
+            return Task.FromResult(measurements["atelier.tenant.open"] == 0);
+        });
+        Assert.Equal(1, measurements["atelier.session.deleted"]);
+
+        ISessionGrain Session(string id) =>
+            cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId(id)));
     }
 
     [Fact]

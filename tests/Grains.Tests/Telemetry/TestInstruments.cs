@@ -2,6 +2,8 @@ using System.Diagnostics.Metrics;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Sessions;
+using Atelier.Grains.Tenants;
 using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
@@ -21,6 +23,6 @@ internal static class TestInstruments
     public static object[] All { get; } =
     [
         Workers, Training, new GenerationInstruments(Meters), new QueueInstruments(Meters),
-        new OpenSetInstruments(Meters),
+        new OpenSetInstruments(Meters), new SessionInstruments(Meters), new TenantInstruments(Meters),
     ];
 }

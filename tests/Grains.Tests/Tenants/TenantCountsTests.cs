@@ -1,15 +1,18 @@
 // Goal: the counts of a tenant's grain follow the open set, whatever dies, moves or loses an answer, and work that was
 // not done is not charged. Method: clusters without workers, or with a blocked one; calls are lost on the way there or
 // back.
+using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
+using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Tenants;
 
+#pragma warning disable VSTHRD003 // Waits begin before what ends them.
 public sealed class TenantCountsTests
 {
     [Fact]
@@ -92,10 +95,11 @@ public sealed class TenantCountsTests
     public async Task ACancelledGeneration_IsChargedForItsStepsAlone(int step, int charged)
     {
         var reached = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var cancelled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1)
         {
             Evaluating = batch => batch[0].Step < step ? Task.CompletedTask
-                : reached.TrySetResult() ? Task.Delay(TimeSpan.FromSeconds(1)) : Task.CompletedTask,
+                : reached.TrySetResult() ? cancelled.Task : Task.CompletedTask,
         };
         await using TestCluster cluster = await StartAsync(device: device);
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings());
@@ -105,11 +109,62 @@ public sealed class TenantCountsTests
         await TestCluster.UntilAsync(async () => (await cluster.Generation("g").ViewAsync())!.Step == step);
         await cluster.Generation("g").CancelAsync();
         Assert.Equal((0, (long)charged), await CountsAsync(tenant));
+        cancelled.SetResult();
 
         // A waiting generation was not computed at all; one in progress is charged as before.
         await cluster.SubmitAsync("h", new Submission { Spec = TestCluster.Spec(2) });
         await cluster.WatchAsync("h");
         await TestCluster.UntilAsync(async () => await CountsAsync(tenant) == (0, charged + 19));
+    }
+
+    // Ten pictures, as one request for images submits them. All are drawn but one, which fails in its third step; then
+    // ten that are cancelled when two have been drawn and the third is in its fifth step.
+    [Fact]
+    public async Task TenPictures_AreChargedForWhatWasComputedOfEach()
+    {
+        const ulong Broken = 2;
+        var begun = new ConcurrentQueue<ulong>();
+        var reached = new TaskCompletionSource<ulong>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var released = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var device = new FakeDevice("d", 1)
+        {
+            Evaluating = async batch =>
+            {
+                FakeDenoising picture = Assert.Single(batch);
+                ulong seed = picture.Spec.Seed;
+                if (seed == Broken && picture.Step == 2)
+                {
+                    throw new DeviceException(GenerationError.KernelFailed, "The kernel failed.");
+                }
+
+                if (seed >= 10 && !begun.Contains(seed))
+                {
+                    begun.Enqueue(seed);
+                }
+
+                if (begun.Count == 3 && picture.Step == 4)
+                {
+                    reached.TrySetResult(seed);
+                    await released.Task;
+                }
+            },
+        };
+        await using TestCluster cluster = await StartAsync(device: device);
+        ITenantGrain tenant = await PutAsync(cluster, new TenantSettings());
+        await SubmitTenAsync(cluster, first: 0);
+        const long Drawn = (9 * 19) + 4;
+        await TestCluster.UntilAsync(async () => await CountsAsync(tenant) == (0, Drawn));
+
+        await SubmitTenAsync(cluster, first: 10);
+        ulong held = await reached.Task.WaitAsync(TestContext.Current.CancellationToken);
+        await TestCluster.UntilAsync(async () => (await CountsAsync(tenant)).Open == 8
+            && (await cluster.Generation($"g{held}").ViewAsync())!.Step == 4);
+        ulong[] waiting = [.. Enumerable.Range(10, 10).Select(i => (ulong)i).Except(begun)];
+        Assert.Equal(7, waiting.Length);
+        await Task.WhenAll(waiting.Select(seed => cluster.Generation($"g{seed}").CancelAsync()));
+        await cluster.Generation($"g{held}").CancelAsync();
+        released.SetResult();
+        Assert.Equal((0, Drawn + (2 * 19) + 10), await CountsAsync(tenant));
     }
 
     [Fact]
@@ -153,6 +208,10 @@ public sealed class TenantCountsTests
         return tenant;
     }
 
+    private static Task SubmitTenAsync(TestCluster cluster, int first) =>
+        Task.WhenAll(Enumerable.Range(first, 10).Select(async i => Assert.True(
+            (await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })).IsAccepted)));
+
     private static async Task<(int Open, long Evaluations)> CountsAsync(ITenantGrain tenant)
     {
         TenantView view = (await tenant.ViewAsync())!;
@@ -178,3 +237,4 @@ public sealed class TenantCountsTests
         return accepted;
     }
 }
+#pragma warning restore VSTHRD003

@@ -106,7 +106,7 @@ public sealed class TenantLimitsTests
         limits.AddOpen(Id(2), s_now);
         Assert.Equal(AdmissionOutcome.TooManyOpen, Admit(limits, 3, s_now).Outcome);
 
-        // Work that only the open set knows of is not refunded: it may already have been.
+        // Work that only the open set knows of is not refunded: it may have been refunded already.
         limits.Settle(Id(2), 0);
         Assert.Equal(1999, limits.UsedToday(s_now));
         limits.Confirm(Id(1), 1999, admission.Day, s_now);
@@ -114,7 +114,22 @@ public sealed class TenantLimitsTests
         Assert.Equal(10, limits.UsedToday(s_now));
     }
 
-    // An activation that a partition left behind may confirm it after its end. Admitted again, it is charged again.
+    [Fact]
+    public void ARefundWithoutARequest_SurvivesAMove()
+    {
+        TenantLimits before = Limits(new TenantSettings { EvaluationsPerDay = 10_000 }, out TenantState state);
+        Admission admission = Admit(before, 1, s_now, 1999); // Its tokens are never stored: the silo dies.
+        var limits = new TenantLimits(state);
+        limits.Confirm(Id(1), 1999, admission.Day, s_now);
+        limits.Settle(Id(1), 10);
+        long used = limits.UsedToday(s_now);
+        Assert.True(limits.Checkpoint(s_now));
+        Assert.Equal(used, new TenantLimits(state).UsedToday(s_now));
+        Assert.Null(state.Tokens);
+    }
+
+    // A stale activation on the other side of a partition may confirm it after its end. Admitted again, it is charged
+    // again.
     [Fact]
     public void AGenerationThatIsConfirmedAfterItsEnd_IsOpen_AndIsNotRefundedAgain()
     {
@@ -195,7 +210,7 @@ public sealed class TenantLimitsTests
         Assert.Equal(TimeSpan.FromSeconds(30), refused.RetryAfter);
         Assert.Contains("2 requests per minute", refused.Message, StringComparison.Ordinal);
 
-        // Half of one is there after 15 s, and a whole one after 30 s.
+        // Half a request is available after 15 s, and a whole one after 30 s.
         Assert.Equal(TimeSpan.FromSeconds(15), limits.AdmitRequest(s_now.AddSeconds(15)).RetryAfter);
         Assert.Equal(AdmissionOutcome.Admitted, limits.AdmitRequest(s_now.AddSeconds(30)).Outcome);
         Assert.Equal(AdmissionOutcome.RateLimited, limits.AdmitRequest(s_now.AddSeconds(30)).Outcome);
@@ -235,7 +250,7 @@ public sealed class TenantLimitsTests
         Assert.Equal((1, 10L), (limits.Open, limits.UsedToday(s_now)));
     }
 
-    // What the open set alone knows of has its place already, and is charged when it comes.
+    // A generation that only the open set knows has its place already, and is charged when it is admitted.
     [Fact]
     public void AGenerationThatIsOpen_NeedsNoSecondPlace()
     {
@@ -287,7 +302,7 @@ public sealed class TenantLimitsTests
         }
     }
 
-    // What the stored count says too much by more than two blocks is stored again.
+    // A stored count that is more than two blocks too high is stored again.
     [Fact]
     public void WhatIsGivenBack_IsStored_WhenItIsWorthIt()
     {
@@ -321,8 +336,8 @@ public sealed class TenantLimitsTests
         Assert.False(new TenantLimits(new TenantState()).Checkpoint(s_now));
     }
 
-    // Admissions, ends told once, twice or never, confirmations, moves and crashes: whatever comes, a day's use is at
-    // least what was computed and what open generations may yet take.
+    // Admissions, ends that are reported once, twice or never, confirmations, moves and crashes: in any sequence, a
+    // day's use is at least what was computed and what open generations may still take.
     [Fact]
     public void NothingIsRefunded_ThatWasNotCharged()
     {

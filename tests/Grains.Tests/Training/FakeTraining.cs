@@ -5,6 +5,7 @@ using Atelier.Grains.Ports;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
+using Xunit;
 
 namespace Atelier.Grains.Tests.Training;
 
@@ -16,6 +17,8 @@ internal sealed class FakeTraining : ITrainingWork
     public const int Batch = 8;
     public const int SaveInterval = 10;
     private const double Rate = 0.1;
+
+    public static IReadOnlyList<DataStream> Streams { get; } = [new("one", 0, 400), new("two", 400, 600)];
 
     public string Device => "cpu";
 
@@ -31,14 +34,23 @@ internal sealed class FakeTraining : ITrainingWork
     /// <summary>Whether the device fails when it computes a shard of a step.</summary>
     public Func<long, bool> Breaks { get; set; } = _ => false;
 
+    /// <summary>Why the device cannot read the stage's data; null if it can.</summary>
+    public string? DataFault { get; set; }
+
+    /// <summary>Called before the device computes the first of some shards of a step, which waits for it.</summary>
+    public Func<long, int, Task> Computing { get; set; } = (_, _) => Task.CompletedTask;
+
     /// <summary>The step before which a weight changes by itself, once; null for never.</summary>
     public long? DamagedBefore { get; set; }
 
     /// <summary>A part of the stage's identity that differs between kinds of devices.</summary>
     public string Kind { get; set; } = "fake";
 
-    /// <summary>The checkpoint in the stage's folder; null if there is none.</summary>
-    public TrainingState? Folder { get; set; }
+    /// <summary>Version of the sample order with which the device begins stages.</summary>
+    public int OrderVersion { get; set; } = SampleOrder.Version;
+
+    /// <summary>The checkpoints in the folders of stages, by the stages' names.</summary>
+    public Dictionary<string, TrainingState> Folders { get; init; } = [];
 
     public int Opened { get; private set; }
 
@@ -48,11 +60,15 @@ internal sealed class FakeTraining : ITrainingWork
     /// <summary>The largest number of shards that were computed at the same time.</summary>
     public int LargestGroup { get; private set; }
 
+    /// <summary>Lets devices compute for a while.</summary>
+    public static Task LetPassAsync(TimeSpan time) => Task.Delay(time, TestContext.Current.CancellationToken);
+
     public Task ProbeAsync(CancellationToken cancellation) => Task.CompletedTask;
 
     public Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation)
     {
         Opened++;
+        CheckData();
         return Task.FromResult<IStageWork>(new FakeStage(this, plan));
     }
 
@@ -88,6 +104,14 @@ internal sealed class FakeTraining : ITrainingWork
     public static StageRules Rules(long steps) => new(
         "toy", steps, Batch, SaveInterval, new StepPolicy { Patience = 2, ReturnsMax = 1 });
 
+    private void CheckData()
+    {
+        if (DataFault is { } fault)
+        {
+            throw new StageRefusedException(fault);
+        }
+    }
+
     private static float[] Initial(IReadOnlyList<StateVector>? from) =>
         from is null ? [.. Enumerable.Range(0, Parameters).Select(i => (float)i)] : [.. from[0].Values];
 
@@ -117,12 +141,14 @@ internal sealed class FakeTraining : ITrainingWork
     private sealed class FakeStage : IStageWork
     {
         private readonly FakeTraining _device;
+        private readonly string _name;
         private readonly float[] _moment = new float[Parameters];
         private readonly float[] _weights = Initial(null);
+        private ShardSum? _measured;
 
         public FakeStage(FakeTraining device, StagePlan plan)
         {
-            _device = device;
+            (_device, _name) = (device, plan.Name);
             long Setting(string key, long otherwise) => plan.Overrides
                 .Where(one => one.StartsWith(key + "=", StringComparison.Ordinal))
                 .Select(one => long.Parse(one[(key.Length + 1)..], CultureInfo.InvariantCulture))
@@ -131,14 +157,16 @@ internal sealed class FakeTraining : ITrainingWork
             {
                 Stage = plan.Name, Network = "{}", Seed = 1, Batch = Batch, Shards = FakeTraining.Shards,
                 ThreadsPerShard = 1, Precision = "float32", MaskRatio = 0, LatentColumn = "latents", Samples = 1000,
-                Data = "data", OrderVersion = 1, Device = device.Kind,
+                Data = "data", OrderVersion = plan.OrderVersion ?? device.OrderVersion,
+                Device = device.Kind,
             };
             Facts = new StageFacts(
                 Rules(Setting("steps", 30)), FakeTraining.Shards, Parameters, ["weights", "moment1"],
                 identity.ToJson())
             {
-                Batch = Batch, LearningRate = _ => Rate, VerifyInterval = Setting("verify", 5),
-                CheckpointsKept = (int)Setting("kept", 1),
+                Streams = FakeTraining.Streams, Batch = Batch, LearningRate = _ => Rate,
+                VerifyInterval = Setting("verify", 5),
+                CheckpointsKept = (int)Setting("kept", 1), PanelInterval = Setting("panel", 0),
             };
         }
 
@@ -148,12 +176,14 @@ internal sealed class FakeTraining : ITrainingWork
 
         public async Task<IReadOnlyList<ShardSum>> ComputeShardsAsync(long step, IReadOnlyList<int> shards)
         {
+            _device.CheckData();
             if (_device.Breaks(step))
             {
                 throw new InvalidOperationException("the device broke");
             }
 
             _device.LargestGroup = Math.Max(_device.LargestGroup, shards.Count);
+            await _device.Computing(step, shards[0]);
             await Task.Delay(_device.Pace, TimeProvider.System);
             return [.. shards.Select(shard => ComputeOne(step, shard))];
         }
@@ -172,13 +202,17 @@ internal sealed class FakeTraining : ITrainingWork
                 sum.Sums with { LossSum = double.NaN, NotFinite = 2, Largest = new SampleLoss(0, float.NaN) });
         }
 
-        public Task<BatchOutcome> MeasureAsync(ShardSum total) => Task.FromResult(
-            _device.MeasuresNaN(total.Sums.SampleIds[0] / Batch)
-                ? Measure(total) with { LossSum = double.NaN } : Measure(total));
-
-        public Task UpdateAsync(long step, ShardSum total, BatchOutcome batch)
+        public Task<BatchOutcome> MeasureAsync(ShardSum total)
         {
-            Update(_weights, _moment, total);
+            _measured = total;
+            return Task.FromResult(_device.MeasuresNaN(total.Sums.SampleIds[0] / Batch)
+                ? Measure(total) with { LossSum = double.NaN } : Measure(total));
+        }
+
+        public Task UpdateAsync(long step, BatchOutcome batch)
+        {
+            Update(_weights, _moment, _measured!);
+            _measured = null;
             return Task.CompletedTask;
         }
 
@@ -199,7 +233,8 @@ internal sealed class FakeTraining : ITrainingWork
             return Task.CompletedTask;
         }
 
-        public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => Task.FromResult(_device.Folder);
+        public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => Task.FromResult(
+            _device.Folders.GetValueOrDefault(_name));
 
         public string Place(int sample) => $"sample {sample}";
 

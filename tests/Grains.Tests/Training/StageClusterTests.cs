@@ -6,55 +6,19 @@ using Atelier.Contracts;
 using Atelier.Contracts.Training;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Telemetry;
+using Atelier.Grains.Tests.Workers;
 using Atelier.Grains.Training;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
-using Atelier.Training.Worlds;
 using Microsoft.Extensions.DependencyInjection;
 using Xunit;
+using ShiftedClock = Atelier.Grains.Tests.Cluster.ShiftedClock;
 using TestCluster = Atelier.Grains.Tests.Cluster.TestCluster;
 
 namespace Atelier.Grains.Tests.Training;
 
-public sealed class StageClusterTests : IAsyncDisposable
+public sealed class StageClusterTests : StageCluster
 {
-    private const int Steps = 30;
-    private static readonly RunId s_run = new("run");
-
-    private readonly MemoryNetwork _network = new();
-    private readonly Dictionary<string, FakeTraining> _devices = [];
-    private readonly List<TestCluster> _clusters = [];
-
-    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
-
-    private TestCluster Cluster => _clusters[^1];
-
-    private ITrainingRunGrain Run => Cluster.Grains.GetGrain<ITrainingRunGrain>(s_run.Value);
-
-    private FakeTraining[] Devices
-    {
-        get
-        {
-            lock (_devices)
-            {
-                return [.. _devices.OrderBy(one => one.Key, StringComparer.Ordinal).Select(one => one.Value)];
-            }
-        }
-    }
-
-    public async ValueTask DisposeAsync()
-    {
-        foreach (string line in _clusters.SelectMany(cluster => cluster.Logs))
-        {
-            TestContext.Current.TestOutputHelper?.WriteLine(line);
-        }
-
-        foreach (TestCluster cluster in _clusters)
-        {
-            await cluster.DisposeAsync();
-        }
-    }
-
     [Theory]
     [InlineData(1)]
     [InlineData(3)]
@@ -76,6 +40,8 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal(
             Enumerable.Range(0, Steps * FakeTraining.Batch),
             Records(stage).SelectMany(record => record.Samples));
+        Assert.All(Records(stage), record => Assert.Equal(
+            record.Step % FakeTraining.SaveInterval == 0 ? FakeTraining.Streams : null, record.Streams));
 
         Assert.Equal(3, measurements["atelier.training.checkpoints"]);
         Assert.InRange(measurements["atelier.training.worlds"], 1, 5);
@@ -110,7 +76,7 @@ public sealed class StageClusterTests : IAsyncDisposable
     {
         await StartAsync(2);
         StageSource first = Stage("first", "steps=10"), second = Stage("second", "steps=20");
-        Assert.Equal(RunAnswer.Accepted, await Run.SubmitAsync([first, second with { StartsFrom = 0 }]));
+        Assert.Equal(RunAnswer.Accepted, await Run.SubmitStagesAsync([first, second with { StartsFrom = 0 }]));
 
         RunView run = await EndAsync();
 
@@ -120,11 +86,11 @@ public sealed class StageClusterTests : IAsyncDisposable
 
         Array.ForEach(Devices, device => device.GivesNaN = (step, _) => step >= 2);
         ITrainingRunGrain bad = Cluster.Grains.GetGrain<ITrainingRunGrain>("bad");
-        await bad.SubmitAsync([first, second]);
+        await bad.SubmitStagesAsync([first, second]);
         RunView failed = await EndAsync(bad);
         Assert.Equal((RunPhase.Failed, 1), (failed.Phase, failed.Stages.Length));
         Assert.Contains("before its first checkpoint", failed.Stages[0].Trouble, StringComparison.Ordinal);
-        Assert.Empty(await Cluster.Grains.GetGrain<ITrainingBoardGrain>(0).ListAsync());
+        Assert.Empty(await Cluster.Grains.GetGrain<ITrainingBoardGrain>(0).ListOpenAsync());
     }
 
     [Fact]
@@ -135,19 +101,19 @@ public sealed class StageClusterTests : IAsyncDisposable
         StageSource stage = Stage("toy", "steps=10");
         Assert.Null(await Run.ViewAsync());
         Assert.Null(await Run.CurrentAsync());
-        await Assert.ThrowsAsync<ArgumentException>(() => Run.SubmitAsync([]));
-        await Assert.ThrowsAsync<ArgumentException>(() => Run.SubmitAsync([.. Enumerable.Repeat(stage, 17)]));
+        await Assert.ThrowsAsync<ArgumentException>(() => Run.SubmitStagesAsync([]));
+        await Assert.ThrowsAsync<ArgumentException>(() => Run.SubmitStagesAsync([.. Enumerable.Repeat(stage, 17)]));
 
-        Assert.Equal(RunAnswer.Accepted, await Run.SubmitAsync([stage]));
-        Assert.Equal(RunAnswer.Accepted, await Run.SubmitAsync([stage with { }]));
+        Assert.Equal(RunAnswer.Accepted, await Run.SubmitStagesAsync([stage]));
+        Assert.Equal(RunAnswer.Accepted, await Run.SubmitStagesAsync([stage with { }]));
         foreach (StageSource other in (StageSource[])[
             stage with { Name = "x" }, stage with { Configuration = "x" }, stage with { Overrides = ["steps=11"] },
             stage with { StartsFrom = 0 }, stage with { Resumes = true }])
         {
-            Assert.Equal(RunAnswer.Conflict, await Run.SubmitAsync([other]));
+            Assert.Equal(RunAnswer.Conflict, await Run.SubmitStagesAsync([other]));
         }
 
-        Assert.Equal(RunAnswer.Conflict, await Run.SubmitAsync([stage, stage]));
+        Assert.Equal(RunAnswer.Conflict, await Run.SubmitStagesAsync([stage, stage]));
         (StageSource source, int index) = (await Run.CurrentAsync())!.Value;
         Assert.Equal((stage.Name, 0), (source.Name, index));
     }
@@ -169,7 +135,7 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal(RunPhase.Cancelled, (await Run.ViewAsync())!.Phase);
         Assert.NotEqual(0, Cluster.Blobs.Count);
         ITrainingRunGrain next = Cluster.Grains.GetGrain<ITrainingRunGrain>("next");
-        await next.SubmitAsync([Stage("toy", "steps=10")]);
+        await next.SubmitStagesAsync([Stage("toy", "steps=10")]);
         Assert.Equal(FakeTraining.AloneDigest(10), (await EndAsync(next)).Stages[0].Weights);
         Assert.Equal(RunPhase.Cancelled, (await Run.ViewAsync())!.Phase);
     }
@@ -247,7 +213,7 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal(10, paused.SafeStep);
         Assert.Null(await Cluster.Grains.GetGrain<ITrainingStageGrain>($"{s_run}/0").PlanAsync());
 
-        await Run.ResumeAsync();
+        await Run.ResumeAsync(null);
 
         Assert.Equal(FakeTraining.AloneDigest(30), (await EndAsync()).Stages[0].Weights);
         Assert.Contains(Cluster.Logs, text => text.Contains("is paused until", StringComparison.Ordinal));
@@ -287,6 +253,13 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal((StepVerdict.RollBack, 10), (records[16].Verdict, records[16].UndoneFrom));
         Assert.Contains(Cluster.Logs, text => text.Contains("rolled back to the weights of step 10"));
 
+        // What was computed in between is not part of the stage's result.
+        ITrainingStageGrain stage = Cluster.Grains.GetGrain<ITrainingStageGrain>($"{s_run}/0");
+        Assert.Equal(
+            Enumerable.Range(11, 6),
+            await Enumerable.Range(0, 31).ToAsyncEnumerable()
+                .Where(async (step, _) => await stage.IsUndoneAsync(step)).ToArrayAsync(Cancellation));
+
         // The weights of step 10, and then the batches from step 17 on.
         Assert.Equal(await RolledBackAsync(), run.Stages[0].Weights);
     }
@@ -308,16 +281,92 @@ public sealed class StageClusterTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task ABegunStage_KeepsItsSampleOrder_WhicheverTheTrainersWouldBeginWith()
+    {
+        await StartAsync(2);
+        Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
+        Devices[1].OrderVersion = SampleOrder.UniformVersion;
+        await SubmitAsync("steps=150");
+        await MembersAsync(2); // The one that comes second takes the order of the first.
+        Assert.Null((await EndAsync()).Stages[0].Trouble);
+    }
+
+    [Fact]
     public async Task AStageThatResumes_BeginsWithTheFoldersCheckpoint()
     {
         await StartAsync(2);
-        Array.ForEach(Devices, device => device.Folder = FakeTraining.Alone(13) with { LastPlanned = 10 });
-        await Run.SubmitAsync([Stage("toy", "steps=30") with { Resumes = true }]);
+        Array.ForEach(
+            Devices, device => device.Folders["toy"] = FakeTraining.Alone(13) with { LastPlanned = 10 });
+        await Run.SubmitStagesAsync([Stage("toy", "steps=30") with { Resumes = true }]);
 
         RunView run = await EndAsync();
 
         Assert.Equal(FakeTraining.AloneDigest(30), run.Stages[0].Weights);
         Assert.Equal(Enumerable.Range(13, 17), Records(run.Stages[0]).Select(record => (int)record.Step));
+    }
+
+    // The first stage is complete in its folder, so only the rest of the second one is trained.
+    [Fact]
+    public async Task StagesThatResume_ContinueInTheFirstThatIsNotComplete()
+    {
+        await StartAsync(2);
+        TrainingState first = FakeTraining.Alone(10);
+        Array.ForEach(Devices, device =>
+        {
+            device.Folders["first"] = first;
+            device.Folders["second"] = FakeTraining.Alone(13, first.Vectors) with { LastPlanned = 10 };
+            device.Breaks = step => step < 13;
+        });
+        await Run.SubmitStagesAsync(
+        [
+            Stage("first", "steps=10") with { Resumes = true },
+            Stage("second", "steps=30") with { Resumes = true, StartsFrom = 0 },
+        ]);
+
+        RunView run = await EndAsync();
+
+        Assert.Equal(RunPhase.Done, run.Phase);
+        Assert.Equal(TrainingState.Digest(first.Vectors), run.Stages[0].State);
+        Assert.Equal(FakeTraining.AloneDigest(30, first.Vectors), run.Stages[1].Weights);
+        Assert.Equal(Enumerable.Range(13, 17), Records(run.Stages[1]).Select(record => (int)record.Step));
+    }
+
+    [Fact]
+    public async Task ASweep_KeepsWhatARunNeeds_AndRemovesTheRest()
+    {
+        await StartAsync(1);
+        await SubmitAsync("steps=100000");
+        ITrainingStageGrain stage = Cluster.Grains.GetGrain<ITrainingStageGrain>($"{s_run}/0");
+        await ViewAsync(run => run.Stages[0].SafeStep >= 10);
+        CheckpointManifest pinned = (await stage.PinLastAsync(TimeSpan.FromHours(1)))!;
+        await ViewAsync(run => run.Stages[0].SafeStep >= pinned.Step + 30);
+        BlobName left = await LeaveAsync(s_run, 1), unknown = await LeaveAsync(new RunId("unknown"), 2);
+
+        Assert.Equal(0, (await SweepAsync()).InDoubt.Blobs);
+        Assert.True(Cluster.Blobs.Has(left)); // An open run may need everything.
+        Assert.False(Cluster.Blobs.Has(unknown));
+
+        await Run.CancelAsync();
+        CheckpointManifest last = (await stage.LastAsync())!;
+        StageView view = (await Run.ViewAsync())!.Stages[0];
+        BlobName[] needed =
+        [
+            .. pinned.Parts.Concat(last.Parts).Select(CheckpointBlobs.NameOf).Union(RecordFiles(view).Names),
+        ];
+        await TestCluster.UntilAsync(async () =>
+        {
+            await SweepAsync(); // A trainer may still store a part.
+            return needed.ToHashSet().SetEquals(Cluster.Blobs.Names);
+        });
+        Assert.Equal(
+            Enumerable.Range(0, (int)last.Step), Records(view).Select(record => (int)record.Step));
+
+        // If a file of records is missing, nobody knows the earlier ones, and nothing is removed.
+        await TestCluster.DeactivateAsync(stage);
+        BlobName missing = CheckpointBlobs.NameOf(last.Parts[^1]);
+        await Cluster.Blobs.ReleaseAsync(missing, new BlobOwner(BlobOwnerType.Run, s_run.Value), Cancellation);
+        Assert.Equal(needed.Length - 1, (await SweepAsync()).InDoubt.Blobs);
+        Assert.Equal(needed.Length - 1, Cluster.Blobs.Count);
     }
 
     [Fact]
@@ -335,6 +384,8 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.True(Cluster.Blobs.Has(blob));
         Assert.Equal(pinned.Step, (await stage.CheckpointAsync(pinned.Step))!.Step);
         Assert.Null(await stage.CheckpointAsync(pinned.Step + 10));
+        Assert.Null(await stage.PinAsync(pinned.Step + 10, TimeSpan.FromHours(1)));
+        Assert.Equal(pinned.Parts, (await stage.PinAsync(pinned.Step, TimeSpan.FromHours(1)))!.Parts);
 
         Cluster.Clock.Shift = TimeSpan.FromHours(2);
         await TestCluster.UntilAsync(() => Task.FromResult(!Cluster.Blobs.Has(blob)));
@@ -356,6 +407,44 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal(FakeTraining.AloneDigest(30), run.Stages[0].Weights);
         Assert.Equal(Enumerable.Range(0, 30), Records(run.Stages[0]).Select(record => (int)record.Step));
         Assert.Contains(Cluster.Logs, text => text.Contains("will be retried", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task AFullDiskOnOneNode_IsNamed_AndTheOthersStoreTheCheckpoints()
+    {
+        await StartAsync(2, services: (name, services) =>
+        {
+            if (name.EndsWith('0'))
+            {
+                services.AddSingleton(_ => GrainProxy.Make<IBlobStore>((method, arguments) =>
+                    method.Name == nameof(IBlobStore.PutAsync)
+                        ? Task.FromException(new IOException("No space left on device."))
+                        : method.Invoke(Cluster.Blobs, arguments)));
+            }
+        });
+        Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
+        await SubmitAsync("steps=60");
+        RunView full = await ViewAsync(run => run.Stages[0].Trouble?.Contains("cannot store") == true);
+        Assert.Contains(
+            "0/cpu cannot store checkpoints: No space left on device.", full.Stages[0].Trouble,
+            StringComparison.Ordinal);
+        RunView run = await EndAsync();
+        Assert.Equal((RunPhase.Done, FakeTraining.AloneDigest(60)), (run.Phase, run.Stages[0].Weights));
+    }
+
+    [Fact]
+    public async Task ClocksAnHourApart_ChangeNothing()
+    {
+        var fast = new ShiftedClock();
+        await StartAsync(2, services: (name, services) => services.AddSingleton<TimeProvider>(
+            name.EndsWith('0') ? fast : new ShiftedClock()));
+        fast.Shift = TimeSpan.FromHours(1); // Orleans' membership removes a silo that begins to join at such a time.
+        Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
+        await SubmitAsync("steps=200");
+        await MembersAsync(2);
+        RunView run = await EndAsync();
+        Assert.Equal(FakeTraining.AloneDigest(200), run.Stages[0].Weights);
+        Assert.DoesNotContain(Cluster.Logs, text => text.Contains("were lost", StringComparison.Ordinal));
     }
 
     // Its weights are not those of the others, who continue without it.
@@ -386,105 +475,25 @@ public sealed class StageClusterTests : IAsyncDisposable
         Assert.Equal(FakeTraining.AloneDigest(10), (await EndAsync()).Stages[0].Weights);
     }
 
-    private async Task StartAsync(short silos, TestCluster? twin = null)
+    [Fact]
+    public async Task DataThatChanges_LetsTheStageWait_AndSaysWhichFile()
     {
-        _clusters.Add(await TestCluster.StartAsync(
-            silos, _ => null,
-            options =>
-            {
-                options.Trainer.HeartbeatPeriod = TimeSpan.FromMilliseconds(50);
-                options.Trainer.IdlePeriod = TimeSpan.FromMilliseconds(50);
-                options.Trainer.LostAfter = TimeSpan.FromSeconds(1);
-                options.Trainer.StallAfter = TimeSpan.FromSeconds(5);
-                options.Trainer.RefusedPause = TimeSpan.FromSeconds(2);
-                options.Trainer.LeaveTimeout = TimeSpan.FromSeconds(1);
-            },
-            twin,
-            (name, services) =>
-            {
-                services.AddSingleton<ITrainerNetwork>(_network);
-                services.AddSingleton<ITrainingWork>(_ =>
-                {
-                    var device = new FakeTraining();
-                    lock (_devices)
-                    {
-                        return _devices[name] = device;
-                    }
-                });
-            }));
-    }
+        const string fault = "/data/shard.00003.mds: file: has changed since it was first read";
+        await StartAsync(2);
+        Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
+        await SubmitAsync("steps=60");
+        await MembersAsync(2);
+        Devices[0].DataFault = fault;
+        RunView one = await ViewAsync(run => run.Stages[0].Trouble?.Contains(fault) == true);
+        Assert.DoesNotContain("the trainer failed", one.Stages[0].Trouble, StringComparison.Ordinal);
 
-    private static StageSource Stage(string name, params string[] overrides) => new()
-    {
-        Name = name, Configuration = "", Overrides = overrides,
-    };
+        Devices[1].DataFault = fault;
+        RunView all = await ViewAsync(
+            run => run.Stages[0].Trouble?.Split(fault).Length == 3 && run.Stages[0].Trainers.Length == 0);
+        Assert.StartsWith("No trainer is available; the stage waits.", all.Stages[0].Trouble, StringComparison.Ordinal);
+        Assert.InRange(all.Stages[0].Step, 0, 59);
 
-    private async Task SubmitAsync(params string[] overrides) =>
-        Assert.Equal(RunAnswer.Accepted, await Run.SubmitAsync([Stage("toy", overrides)]));
-
-    private Task<RunView> MembersAsync(int members) =>
-        ViewAsync(run => run.Stages[0].Trainers.Count(one => one.Shards > 0) == members);
-
-    private Task<RunView> StepAsync(long step) => ViewAsync(run => run.Stages[0].Step >= step);
-
-    private Task<RunView> EndAsync(ITrainingRunGrain? run = null) =>
-        ViewAsync(view => view.Phase != RunPhase.Running, run);
-
-    private async Task<RunView> ViewAsync(Func<RunView, bool> condition, ITrainingRunGrain? run = null)
-    {
-        RunView? view = null;
-        try
-        {
-            await TestCluster.UntilAsync(async () =>
-            {
-                view = await GrainCalls.TryAsync((run ?? Run).ViewAsync) ?? view;
-                return view is not null && condition(view);
-            });
-        }
-        catch (OperationCanceledException)
-        {
-            Assert.Fail($"{view}: {string.Join("; ", view?.Stages.Select(stage => stage.ToString()) ?? [])}\n"
-                + string.Join('\n', Cluster.Logs.TakeLast(40)));
-        }
-
-        return view!;
-    }
-
-    // All step records of a stage, in order, from the newest file to the oldest and back.
-    private StepRecord[] Records(StageView stage)
-    {
-        var all = new List<StepRecord>();
-        for (string? digest = stage.Records; digest is not null;)
-        {
-            (IReadOnlyList<StepRecord> records, digest) = StepRecord.Read(
-                Cluster.Blobs[BlobName.OfCluster(BlobKind.Checkpoint, digest)]);
-            all.InsertRange(0, records);
-        }
-
-        return [.. all];
-    }
-
-    // By one device in one process, without grains.
-    private static async Task<string> RolledBackAsync()
-    {
-        var device = new FakeTraining { Pace = TimeSpan.Zero };
-        await using IStageWork work = await device.OpenAsync(
-            new StagePlan("run", "toy", "", []), Cancellation);
-        TrainingState ten = FakeTraining.Alone(10);
-        await work.ImportAsync(ten.Vectors, 10);
-        for (long step = 17; step < 30; step++)
-        {
-            var tree = new ReductionTree<GradientSlice>(FakeTraining.Shards, GradientSlice.Merge);
-            for (int shard = 0; shard < FakeTraining.Shards; shard++)
-            {
-                ShardSum sum = (await work.ComputeShardsAsync(step, [shard]))[0];
-                tree.Add(shard, new GradientSlice(sum.Gradient, sum.Sums));
-            }
-
-            var total = new ShardSum(tree.Total!.Values.ToArray(), tree.Total.Sums!);
-            await work.UpdateAsync(step, total, await work.MeasureAsync(total));
-        }
-
-        return TrainingState.Digest((await work.ExportAsync())[0]);
+        Array.ForEach(Devices, device => device.DataFault = null);
+        Assert.Equal(FakeTraining.AloneDigest(60), (await EndAsync()).Stages[0].Weights);
     }
 }

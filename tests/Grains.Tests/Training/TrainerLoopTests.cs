@@ -1,7 +1,7 @@
-// Goal: a trainer whose device or network fails says so once and waits, and its loop lives on. Method: a loop among
-// grains that only note what they are asked, with faults in each place.
-using Atelier.Contracts.Training;
+// Goal: a trainer whose device or network fails reports it once and waits, and its loop continues. Method: a loop with
+// grains that only record calls, and faults in each place.
 using Atelier.Contracts.Workers;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Tests.Workers;
@@ -19,14 +19,22 @@ public sealed class TrainerLoopTests
     [InlineData(Fault.Refused, "its data is missing")]
     [InlineData(Fault.Unexpected, null)]
     [InlineData(Fault.PortInUse, "the port is in use")]
-    public async Task StageThatCannotBegin_IsTriedOnce_UntilThePauseIsOver(Fault fault, string? told)
+    [InlineData(Fault.Unanswered, null)]
+    public async Task StageThatCannotBegin_IsTriedOnce_UntilThePauseIsOver_AndAtOnceIfNobodyAnswered(
+        Fault fault, string? reported)
     {
         int opened = 0, asked = 0;
+        var askedAgain = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var reasons = new List<string>();
-        ITrainingBoardGrain board = GrainProxy.Make<ITrainingBoardGrain>((_, _) =>
+        IDevicePoolGrain pool = GrainProxy.Make<IDevicePoolGrain>((_, arguments) =>
         {
-            Interlocked.Increment(ref asked);
-            return Task.FromResult<OpenRun[]>([new OpenRun(new RunId("run"), 0)]);
+            if (Interlocked.Increment(ref asked) == 10)
+            {
+                askedAgain.SetResult();
+            }
+
+            bool isRefused = ((PoolDevice)arguments[0]!).Refused.Contains("run/0");
+            return Task.FromResult(new DeviceUse(isRefused ? null : "run/0", false));
         });
         ITrainingStageGrain stage = GrainProxy.Make<ITrainingStageGrain>((method, arguments) =>
         {
@@ -39,13 +47,14 @@ public sealed class TrainerLoopTests
             return Task.CompletedTask;
         });
         IGrainFactory grains = GrainProxy.Make<IGrainFactory>((method, _) =>
-            method.GetGenericArguments()[0] == typeof(ITrainingBoardGrain) ? board : stage);
+            method.GetGenericArguments()[0] == typeof(IDevicePoolGrain) ? pool : stage);
         ITrainingWork device = GrainProxy.Make<ITrainingWork>((_, _) =>
         {
             opened++;
             return fault switch
             {
                 Fault.Refused => Task.FromException<IStageWork>(new StageRefusedException("its data is missing")),
+                Fault.Unanswered => Task.FromException<IStageWork>(new TimeoutException()),
                 Fault.Unexpected => Task.FromException<IStageWork>(new InvalidOperationException("a fault")),
                 _ => Task.FromResult<IStageWork>(new NoWork()),
             };
@@ -57,25 +66,26 @@ public sealed class TrainerLoopTests
             IdlePeriod = TimeSpan.FromMilliseconds(1), RefusedPause = TimeSpan.FromHours(1),
         };
         var loop = new TrainerLoop(
-            new WorkerKey("silo", "cpu"), 1, device, network, GrainProxy.Make<IBlobStore>((_, _) => null), grains,
-            options, TimeProvider.System, TestInstruments.Training, NullLogger.Instance);
+            new WorkerKey("silo", "cpu"), 1, device, serves: false,
+            new DeviceShare(TimeSpan.Zero, TimeProvider.System), network, GrainProxy.Make<IBlobStore>((_, _) => null),
+            grains, options, new PoolOptions(), TimeProvider.System, TestInstruments.Training, NullLogger.Instance);
+        using var measurements = new Measurements(factories: [null]);
         using var stopping = new CancellationTokenSource();
         Task running = Task.Run(() => loop.RunAsync(stopping.Token), TestContext.Current.CancellationToken);
-        while (Volatile.Read(ref asked) < 10)
-        {
-            Assert.False(running.IsCompleted);
-            await Task.Delay(1, TestContext.Current.CancellationToken);
-        }
-
+        Assert.Same(askedAgain.Task, await Task.WhenAny(askedAgain.Task, running));
         await stopping.CancelAsync();
         await running;
-        Assert.Equal(1, opened);
-        Assert.Equal(told is null ? [] : [told], reasons);
+        Assert.Equal(fault == Fault.Unanswered, opened > 1);
+        Assert.Equal(
+            fault == Fault.Unanswered,
+            measurements[
+                "atelier.call.unanswered{code.function.name=RunAsync,error.type=TimeoutException}"] > 0);
+        Assert.Equal(reported is null ? [] : [reported], reasons);
     }
 
     public enum Fault
     {
-        Refused, Unexpected, PortInUse,
+        Refused, Unexpected, PortInUse, Unanswered,
     }
 
     private sealed class NoWork : IStageWork
@@ -93,7 +103,7 @@ public sealed class TrainerLoopTests
 
         public Task<BatchOutcome> MeasureAsync(ShardSum total) => throw new NotSupportedException();
 
-        public Task UpdateAsync(long step, ShardSum total, BatchOutcome batch) => throw new NotSupportedException();
+        public Task UpdateAsync(long step, BatchOutcome batch) => throw new NotSupportedException();
 
         public Task<IReadOnlyList<StateVector>> ExportAsync() => throw new NotSupportedException();
 

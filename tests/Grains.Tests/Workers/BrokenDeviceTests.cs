@@ -1,9 +1,10 @@
-// Goal: a broken device costs no request anything: it ends its process, and the work it held continues elsewhere. A
-// request that a sound device cannot do fails. Method: devices that throw, with a probe that distinguishes the two.
+// Goal: a broken device fails no request: it ends its process, and the work it held continues elsewhere. A request that
+// a working device cannot do fails. Method: devices that throw, with a probe that distinguishes the two.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Tests.Telemetry;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Workers;
@@ -41,7 +42,7 @@ public sealed class BrokenDeviceTests
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
         Assert.True(await ended.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
 
-        // Sooner, it could do all of the work alone.
+        // Started earlier, it could do all of the work alone.
         await cluster.Silos.StartSilosAsync(1, TestContext.Current.CancellationToken);
         List<GenerationEvent>[] all = await Task.WhenAll(specs.Select((_, i) => cluster.WatchAsync($"g{i}")));
         Assert.All(specs.Zip(all), pair =>
@@ -53,12 +54,20 @@ public sealed class BrokenDeviceTests
     public async Task ARequestThatASoundDeviceCannotDo_Fails_AndTheWorkerContinues()
     {
         var device = new FakeDevice("d", 4);
-        int probes = 0;
+        (int probes, int failedBatches) = (0, 0);
         device.Probing = () => probes++;
-        device.Evaluating = pictures => pictures.Any(picture => picture.Spec.Seed == 1)
-            ? throw new DeviceException(GenerationError.KernelFailed, "this one")
-            : Task.CompletedTask;
+        device.Evaluating = pictures =>
+        {
+            if (!pictures.Any(picture => picture.Spec.Seed == 1))
+            {
+                return Task.CompletedTask;
+            }
+
+            failedBatches += pictures.Count > 1 ? 1 : 0;
+            throw new DeviceException(GenerationError.KernelFailed, "this one");
+        };
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);
+        using var measurements = new Measurements(cluster.Meters);
         await Task.WhenAll(
             Enumerable.Range(0, 4).Select(
                 i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
@@ -69,5 +78,6 @@ public sealed class BrokenDeviceTests
             all.Select(events => events[^1].Phase));
         Assert.Equal(GenerationError.KernelFailed, all[1][^1].Error);
         Assert.Equal(2, probes);
+        Assert.Equal(failedBatches, measurements["atelier.worker.batches.failed"]);
     }
 }

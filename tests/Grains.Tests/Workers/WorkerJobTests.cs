@@ -1,4 +1,4 @@
-// Goal: a worker takes as much as its device can hold, and what goes back to the queue has the steps that are left.
+// Goal: a worker takes as much as its device can hold, and work that is returned to the queue has the remaining steps.
 // Method: jobs without a device.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;

@@ -11,6 +11,7 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
+using Atelier.Grains.Pools;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Tests.Telemetry;
@@ -112,10 +113,11 @@ internal sealed class WorkerWorld(int seed)
 
     public LivingWorker Start(
         int slots, string? name = null, Action<WorkerOptions>? configure = null, int models = 1, int memory = 150,
-        ModelOptions? catalog = null)
+        ModelOptions? catalog = null, Action<FakeDevice>? prepare = null)
     {
         name ??= $"w{Interlocked.Increment(ref _workers)}";
         var device = new FakeDevice("d", slots, models: models, memory: memory) { Pace = TimeSpan.Zero };
+        prepare?.Invoke(device);
         var options = new WorkerOptions
         {
             IdlePeriod = TimeSpan.FromMilliseconds(20), RetryPause = TimeSpan.FromMilliseconds(5), TriesMax = 2,
@@ -128,7 +130,8 @@ internal sealed class WorkerWorld(int seed)
             (method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
         var loop = new WorkerLoop(
             new WorkerKey(name, "d"), device, Blobs, grains, options, catalog ?? new ModelOptions(),
-            TimeProvider.System, TestInstruments.Workers, NullLogger<WorkerLoop>.Instance);
+            new DeviceShare(TimeSpan.Zero, TimeProvider.System), TimeProvider.System, TestInstruments.Workers,
+            NullLogger<WorkerLoop>.Instance);
         worker = new LivingWorker(loop, device);
         _ = Task.Run(loop.RunAsync);
         return worker;

@@ -29,6 +29,7 @@ public sealed class PrecomputeTests
         Run(folder["cut"], workers: 1);
         // Completed parts are not made again.
         Assert.Equal(whole, File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]));
+        Assert.All(MdsIndex.Read(folder["one"]).Shards, shard => Assert.Equal(["sha256"], shard.RawData.Hashes.Keys));
         string[] files = Files(folder["one"]);
         Assert.Equal(files, Files(folder["two"]));
         Assert.Equal(files, Files(folder["cut"]));

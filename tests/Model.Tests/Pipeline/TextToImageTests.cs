@@ -1,5 +1,5 @@
 // Goal: the same request gives the same picture, byte for byte, alone and in a batch, in one run and resumed on another
-// worker half way. Method: whole pipelines, prompt to pixels.
+// worker halfway. Method: whole pipelines, prompt to pixels.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Pipeline;
@@ -91,10 +91,10 @@ public sealed class TextToImageTests
         using TextToImage pipeline = TinyPipeline.Create(SmallNetworks.Tiny, width: 1);
         Pictures(pipeline, s_request);
         long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
-        List<double> told = [];
-        pipeline.Generate([s_request, .. s_company], told.Add, TestContext.Current.CancellationToken);
-        Assert.Equal(told.Order(), told);
-        Assert.Equal(1, told[^1]);
+        List<double> progress = [];
+        pipeline.Generate([s_request, .. s_company], progress.Add, TestContext.Current.CancellationToken);
+        Assert.Equal(progress.Order(), progress);
+        Assert.Equal(1, progress[^1]);
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 
@@ -105,13 +105,13 @@ public sealed class TextToImageTests
         byte[] whole = Pictures(pipeline, s_request)[0];
         long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
         using var stop = new CancellationTokenSource();
-        int told = 0;
+        int progress = 0;
         Assert.Throws<OperationCanceledException>(() => pipeline.Generate([s_request], _ =>
         {
-            told++;
+            progress++;
             stop.Cancel();
         }, stop.Token));
-        Assert.Equal(1, told);
+        Assert.Equal(1, progress);
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
         Assert.Equal(whole, Pictures(pipeline, s_request)[0]);
     }

@@ -17,14 +17,15 @@ public sealed class SeededShardsTests
     [Fact]
     public void EveryEpoch_HoldsEverySampleOnce_InAnOrderOfItsOwn()
     {
-        Gen.Select(Gen.ULong, Gen.Int[1, 60], Gen.Long[0, 1L << 40]).Sample((seed, count, epoch) =>
-        {
-            return Epoch(SeededShards.Order(seed, count), epoch, count).Order().SequenceEqual(
-                Enumerable.Range(0, count));
-        });
-        var run = SeededShards.Order(1, 20);
-        Assert.Equal(
-            10, Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20))).Distinct().Count());
+        Gen.Select(Gen.ULong, Gen.Int[1, 60], Gen.Long[0, 1L << 40], Gen.Int[1, 2]).Sample(
+            (seed, count, epoch, version) => Epoch(SeededShards.Order(seed, count, version), epoch, count).Order()
+                .SequenceEqual(Enumerable.Range(0, count)));
+        string[] epochs =
+        [
+            .. new[] { 1, 2 }.Select(version => SeededShards.Order(1, 20, version)).SelectMany(run =>
+                Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20)))),
+        ];
+        Assert.Equal(20, epochs.Distinct().Count());
 
         static IEnumerable<int> Epoch(SampleOrder order, long epoch, int count) =>
             Enumerable.Range(0, count).Select(i => order[(epoch * count) + i]);
@@ -37,6 +38,28 @@ public sealed class SeededShardsTests
             var asked = SeededShards.Order(seed, count);
             return positions.All(position => asked[position] == SeededShards.Order(seed, count)[position]);
         });
+
+    [Fact]
+    public void Mixture_HasItsPartsInEveryEpoch_AndTheSamplesAheadAreForeseen()
+    {
+        var data = new MixedData(StreamMix.Of(
+            [4, 9], [new StreamShare(StreamShareKind.Repeat, 2), new StreamShare(StreamShareKind.Choose, 4)]));
+        TrainingSettings settings = ToyRun.Settings with { Shards = 2, Microbatch = 6 };
+        var shards = new SeededShards(data, settings, SmallNetworks.Tiny, 1, 0);
+        for (int epoch = 0; epoch < 4; epoch++)
+        {
+            int[] samples = [.. Enumerable.Range(0, 2).SelectMany(shard =>
+            {
+                using ShardBatch batch = shards.Read(epoch, shard);
+                return batch.Samples;
+            })];
+            Assert.Equal(new[] { 0, 0, 1, 1, 2, 2, 3, 3 }, samples.Where(sample => sample < 4).Order());
+            Assert.Equal(4, samples.Where(sample => sample >= 4).Distinct().Count());
+            Assert.Equal(samples, data.Foreseen[epoch].Take(12));
+        }
+
+        Assert.Equal(4, data.Foreseen.Count);
+    }
 
     [Fact]
     public void ShardsAndMicrobatches_DoNotChangeWhatASampleDraws()
@@ -136,12 +159,32 @@ public sealed class SeededShardsTests
             (() => Make(network, captionDrop: double.NaN), "must be in [0, 1)"),
             (() => Make(network, count: 0), "A run needs samples"),
             (() => SeededShards.Order(1, -1), "A run needs samples"),
+            (() => SeededShards.Order(1, 5, 3), "There is no such sample order"),
         ];
         Assert.All(rows, row => Assert.Contains(row.Word, Assert.ThrowsAny<ArgumentException>(row.Bad).Message));
         Assert.Throws<ArgumentOutOfRangeException>(() => SeededShards.Order(1, 5)[-1]);
 
         SeededShards Make(MicroDiTConfig data, int count = 1, double captionDrop = 0) =>
             new(new ToyData(count, data), settings, network, 1, captionDrop);
+    }
+
+    private sealed class MixedData(StreamMix mix) : ITrainingData
+    {
+        private readonly ToyData _toy = new(13, SmallNetworks.Tiny);
+
+        public List<int[]> Foreseen { get; } = [];
+
+        public StreamMix Mix => mix;
+
+        public int Count => _toy.Count;
+
+        public (int Channels, int Height, int Width) LatentShape => _toy.LatentShape;
+
+        public (int Length, int Channels) CaptionShape => _toy.CaptionShape;
+
+        public void Foresee(IEnumerable<int> samples) => Foreseen.Add([.. samples]);
+
+        public void Read(int sample, Span<float> latent, Span<float> caption) => _toy.Read(sample, latent, caption);
     }
 
     // What was drawn at each position of the run, one text per sample.

@@ -42,8 +42,11 @@ public sealed class ApiCluster : IAsyncLifetime
     /// <summary>Models that the device can load.</summary>
     internal DeviceModel[] Models { get; init; } = [Default, TinyModels.Second];
 
-    /// <summary>Further settings of the grains.</summary>
+    /// <summary>Further services and settings of the silo.</summary>
     internal Action<IServiceCollection> Configure { get; init; } = _ => { };
+
+    /// <summary>Further services of the API.</summary>
+    internal Action<IServiceCollection> ConfigureApi { get; init; } = _ => { };
 
     /// <summary>Whether calls between grains are parts of traces.</summary>
     internal bool IsTraced { get; init; }
@@ -84,8 +87,8 @@ public sealed class ApiCluster : IAsyncLifetime
                 worker.SnapshotPeriod = TimeSpan.Zero;
                 worker.OnFault = error => Assert.Fail(error.ToString());
             });
-            Configure(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(Blobs());
+            Configure(silo.Services);
             var device = new TorchDeviceOptions { Slots = 4 };
             silo.Services.AddSingleton(
                 services => DeviceLane.Of(device, services.GetRequiredService<TimeProvider>()));
@@ -99,8 +102,8 @@ public sealed class ApiCluster : IAsyncLifetime
 
         _cluster = builder.Build();
         await _cluster.DeployAsync();
-        Assert.True(await Grains.GetGrain<IModelCatalogGrain>(0).RegisterAsync(Default.Card));
-        _app = await ServeAsync(Grains, Blobs());
+        Assert.True(await Grains.GetGrain<IModelCatalogGrain>(0).RegisterAsync(Models[0].Card));
+        _app = await ServeAsync(Grains, Blobs(), ConfigureApi);
         Address = new Uri(_app.Urls.Single());
     }
 
@@ -112,7 +115,8 @@ public sealed class ApiCluster : IAsyncLifetime
     }
 
     /// <summary>The API over these grains on a free port.</summary>
-    internal static async Task<WebApplication> ServeAsync(IGrainFactory grains, IBlobStore blobs)
+    internal static async Task<WebApplication> ServeAsync(
+        IGrainFactory grains, IBlobStore blobs, Action<IServiceCollection>? configure = null)
     {
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
@@ -127,6 +131,7 @@ public sealed class ApiCluster : IAsyncLifetime
         builder.Services.AddSingleton(blobs);
         builder.Services.AddSingleton(Tickets);
         builder.Services.AddAtelierApi();
+        configure?.Invoke(builder.Services);
         WebApplication app = builder.Build();
         app.MapAtelierApi();
         await app.StartAsync(Cancellation);
@@ -171,12 +176,14 @@ public sealed class ApiCluster : IAsyncLifetime
 }
 
 /// <summary>A device whose evaluations wait while a test blocks them.</summary>
-internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposable
+internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IOffersModels, IDisposable
 {
     private volatile TaskCompletionSource _gate = Opened();
     private int _allowed;
 
     public DeviceDescription Description => device.Description;
+
+    public void Offer(IReadOnlyList<DeviceModel> models) => device.Offer(models);
 
     /// <summary>Lets this many evaluations pass, and then none until it is released.</summary>
     public IDisposable HoldAfter(int evaluations)

@@ -14,6 +14,9 @@ internal sealed class WatchedGrains
 
     public IGrainFactory Factory { get; private init; } = null!;
 
+    /// <summary>Called before a stream of events begins; it may wait.</summary>
+    public Func<Task>? Watching { get; set; }
+
     public static WatchedGrains Over(IGrainFactory grains)
     {
         WatchedGrains watched = null!;
@@ -50,6 +53,7 @@ internal sealed class WatchedGrains
     private async IAsyncEnumerable<GenerationEvent> WatchAsync(
         IAsyncEnumerable<GenerationEvent> events, [EnumeratorCancellation] CancellationToken cancellation = default)
     {
+        await (Watching?.Invoke() ?? Task.CompletedTask);
         bool hasBegun = false;
         await foreach (GenerationEvent one in events.WithCancellation(cancellation))
         {

@@ -263,7 +263,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
 
     private AzureBlobStoreOptions Options() => new() { Connection = azurite.Connection, Container = _container };
 
-    /// <summary>Stops before the first request of a kind until it is told to continue.</summary>
+    /// <summary>Stops before the first request of a kind until the test lets it continue.</summary>
     private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy, IDisposable
     {
         private readonly SemaphoreSlim _reached = new(0), _resume = new(0);

@@ -45,7 +45,7 @@ public abstract class BlobStoreTests
     /// <summary>Changes the bytes of the one blob in the store.</summary>
     protected abstract Task DamageAsync(byte[] bytes);
 
-    /// <summary>Writes a blob of a generation as the release before streams did.</summary>
+    /// <summary>Writes a blob of a generation as releases without streams did.</summary>
     protected abstract Task WriteFormerAsync(string kind, string digest, string generation, byte[] bytes);
 
     [Fact]
@@ -174,7 +174,7 @@ public abstract class BlobStoreTests
             await RefusedAsync(name, [], 0);
             Assert.Equal(round == 0, (await ContentAsync()).Length == 0);
 
-            // The second time the content is there: an owner who brings something else does not hold it.
+            // The second time the content is there: an owner that puts other bytes does not hold it.
             await Open().PutAsync(name, s_one, bytes, Cancellation);
         }
 

@@ -3,6 +3,7 @@
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;
+using Atelier.Silo.Tests.Hosting;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Blobs;
@@ -24,6 +25,50 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
         await Assert.ThrowsAsync<IOException>(() => store.PutAsync(name, s_owner, Bytes, Cancellation));
         await Assert.ThrowsAsync<IOException>(() => store.ReleaseAsync(name, s_owner, Cancellation));
         Directory.Delete(inTheWay);
+        await store.PutAsync(name, s_owner, Bytes, Cancellation);
+        Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
+    }
+
+    // What a release that deletes the folder does to a put: ENOENT, EEXIST, ENOTEMPTY.
+    [Fact]
+    public void ARaceWithReleases_IsSurvived_AndAFaultThatStays_IsAnErrorAfterTheLastAttempt()
+    {
+        foreach (IOException race in new IOException[]
+            { new DirectoryNotFoundException(), new FileNotFoundException(), new("exists", 17), new("not empty", 39) })
+        {
+            Assert.Equal(100, Attempts(failures: 99, race, fails: false));
+            Assert.Equal(100, Attempts(failures: int.MaxValue, race, fails: true));
+        }
+
+        Assert.Equal(1, Attempts(failures: int.MaxValue, new IOException("No space left on device.", 28), fails: true));
+
+        static int Attempts(int failures, IOException error, bool fails)
+        {
+            int attempts = 0;
+            Exception? thrown = Record.Exception(() => FolderBlobStore.RetryRaces(() =>
+            {
+                if (++attempts <= failures)
+                {
+                    throw error;
+                }
+            }));
+            Assert.Same(fails ? error : null, thrown);
+            return attempts;
+        }
+    }
+
+    // The file looks like another put's folder that is created and deleted again and again.
+    [Fact]
+    public async Task AFileWhereAFolderMustBe_FailsThePut()
+    {
+        IBlobStore store = Open();
+        BlobName name = NameOf(Bytes);
+        string inTheWay = Path.Combine(_folder, "pictures", "tenant", name.Sha256[..2]);
+        Directory.CreateDirectory(Path.GetDirectoryName(inTheWay)!);
+        await File.WriteAllBytesAsync(inTheWay, [], Cancellation);
+        await Assert.ThrowsAnyAsync<IOException>(() => store.PutAsync(name, s_owner, Bytes, Cancellation));
+        Assert.Equal([inTheWay], Files());
+        File.Delete(inTheWay);
         await store.PutAsync(name, s_owner, Bytes, Cancellation);
         Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
     }
@@ -52,13 +97,18 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     [Fact]
     public async Task APut_DuringTheReleaseOfAnOldOne_KeepsTheContent()
     {
-        IBlobStore[] stores = [Open(), Open(), Open()];
+        var time = new FakeTime();
+        IBlobStore[] stores =
+        [
+            .. Enumerable.Range(0, 3).Select(_ => new FolderBlobStore(
+                new FolderBlobStoreOptions { Folder = _folder }, time)),
+        ];
         BlobName name = NameOf(Bytes);
         for (int round = 0; round < 300; round++)
         {
             await stores[0].PutAsync(name, s_owner, Bytes, Cancellation);
-            await Task.Delay(TimeSpan.FromMilliseconds(1), Cancellation);
-            DateTimeOffset before = DateTimeOffset.UtcNow;
+            time.Advance(TimeSpan.FromMilliseconds(1));
+            DateTimeOffset before = time.GetUtcNow();
             Task put = stores[0].PutAsync(name, s_owner, Bytes, Cancellation);
             Task[] releases =
                 [.. stores[1..].Select(store => store.ReleaseOlderAsync(name, s_owner, before, Cancellation))];

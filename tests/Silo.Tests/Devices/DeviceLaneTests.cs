@@ -1,7 +1,11 @@
-// Goal: a device has one owner at a time, the next in line gets it when the owner gives it back, is cancelled or has
-// finished its work, and nobody waits for a lane that will not come. Method: a lane without a device, whose work the
-// tests hold up.
+// Goal: a device has one owner at a time; the next waiter gets it when the owner returns it, is cancelled or has
+// finished its work; and nobody waits for a lane that is closed or lost. Method: a lane without a device, whose work
+// the tests block.
+using System.Diagnostics.Metrics;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Silo.Devices;
+using Atelier.Silo.Tests.Hosting;
+using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Devices;
@@ -9,7 +13,7 @@ namespace Atelier.Silo.Tests.Devices;
 #pragma warning disable VSTHRD003 // Waits begin before what ends them.
 public sealed class DeviceLaneTests : IDisposable
 {
-    // Milliseconds after which a wait counts as one for nothing.
+    // Milliseconds after which a test that still waits has failed.
     private const int Patience = 60_000;
 
     private static readonly TimeSpan s_limit = TimeSpan.FromHours(1);
@@ -35,7 +39,7 @@ public sealed class DeviceLaneTests : IDisposable
         Assert.False(second.IsCompleted || third.IsCompleted);
         first.Dispose();
         Assert.Equal("second", (await second).Owner);
-        first.Dispose(); // It is not its any longer.
+        first.Dispose(); // The loan has ended already.
         Assert.False(third.IsCompleted);
         (await second).Dispose();
         Assert.False((await third).IsWanted);
@@ -205,6 +209,50 @@ public sealed class DeviceLaneTests : IDisposable
         Assert.True(await owner.RunAsync("work", s_limit, () => isCurrent));
         _lane.Free(() => throw new FormatException("no"));
         Assert.Equal("The device could not free memory: no", (await _fault.Task).Message);
+    }
+
+    [Fact(Timeout = Patience)]
+    public async Task Lane_MeasuresWorkAndWaits_ByUse_AndWhoWaits()
+    {
+        await using ServiceProvider services = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        IMeterFactory meters = services.GetRequiredService<IMeterFactory>();
+        var time = new FakeTime();
+        using var lane = new DeviceLane(
+            "lane", () => { }, time, _fault.SetResult, waitersMax: 2, new DeviceInstruments(meters));
+        using var measurements = new Measurements(meters);
+        using var cancellation = new CancellationTokenSource();
+        DeviceLoan pictures = await lane.AcquireAsync("pictures", Cancellation);
+        Task<DeviceLoan> training = lane.AcquireAsync("training", Cancellation);
+        Task<DeviceLoan> cancelled = lane.AcquireAsync("pictures", cancellation.Token);
+        await Assert.ThrowsAsync<DeviceBusyException>(() => lane.AcquireAsync("pictures", Cancellation));
+        Assert.Equal(2, Waiting());
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
+        Assert.Equal(1, Waiting());
+
+        await pictures.RunAsync("work", s_limit, () =>
+        {
+            time.Advance(TimeSpan.FromSeconds(3));
+            return true;
+        });
+        pictures.Dispose();
+        await training;
+        Assert.Equal(0, Waiting());
+        Assert.Equal(3, measurements["atelier.device.work.duration{atelier.device.use=pictures}"]);
+        Assert.Equal(0, measurements["atelier.device.wait.duration{atelier.device.use=pictures}"]);
+        Assert.Equal(3, measurements["atelier.device.wait.duration{atelier.device.use=training}"]);
+        Assert.Equal(1, measurements["atelier.device.refused"]);
+
+        Task<DeviceLoan> last = lane.AcquireAsync("pictures", Cancellation);
+        lane.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => last);
+        Assert.Equal(0, Waiting());
+
+        double Waiting()
+        {
+            measurements.Observe();
+            return measurements["atelier.device.waiting"];
+        }
     }
 
     [Fact(Timeout = Patience)]

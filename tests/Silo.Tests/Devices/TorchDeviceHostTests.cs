@@ -1,14 +1,17 @@
 // Goal: a device produces the command line's picture, byte for byte, in any batch and however often the picture moved;
 // models are loaded and evicted; errors have the right names. Method: whole models, small, through the port alone.
+using System.Diagnostics.Metrics;
 using System.Runtime.InteropServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Devices;
+using Microsoft.Extensions.DependencyInjection;
 using TorchSharp;
 using Xunit;
 
@@ -104,7 +107,11 @@ public sealed class TorchDeviceHostTests : IDisposable
             },
         };
         GenerationSpec other = TinyModels.Spec(TinyModels.Second);
-        using TorchDeviceHost device = Host([counted, TinyModels.Second]);
+        await using ServiceProvider services = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        IMeterFactory meters = services.GetRequiredService<IMeterFactory>();
+        using TorchDeviceHost device = Host(
+            [counted, TinyModels.Second], instruments: new DeviceInstruments(meters));
+        using var measurements = new Measurements(meters);
         ModelDigest one = s_spec.Model, two = other.Model;
         await Assert.ThrowsAsync<InvalidOperationException>(() => device.EncodeAsync(s_spec, Cancellation));
         await device.EvictAsync(one, Cancellation);
@@ -115,13 +122,22 @@ public sealed class TorchDeviceHostTests : IDisposable
         Assert.Equal(TinyModels.Expected(TinyModels.Second, other), (await DrawAsync(device, other))[0]);
         using IDenoising small = await BeginAsync(device, other), large = await BeginAsync(device, s_spec);
         await Assert.ThrowsAsync<ArgumentException>(() => device.EvaluateAsync([small, large], Cancellation));
+        Assert.Equal(counted.Card.MemoryBytes + TinyModels.Second.Card.MemoryBytes, ModelMemory());
         await device.EvictAsync(one, Cancellation);
+        Assert.Equal(TinyModels.Second.Card.MemoryBytes, ModelMemory());
         await Assert.ThrowsAsync<InvalidOperationException>(() => device.EvaluateAsync([large], Cancellation));
         await device.LoadAsync(one, Cancellation);
         await device.EvaluateAsync([large], Cancellation);
         Assert.Equal(2, loads);
+        Assert.Equal(3, measurements.Count("atelier.device.load.duration"));
         await Assert.ThrowsAsync<InvalidOperationException>(
             () => device.LoadAsync(new ModelDigest(new string('0', 64)), Cancellation));
+
+        double ModelMemory()
+        {
+            measurements.Observe();
+            return measurements["atelier.device.model.memory"];
+        }
     }
 
     [Fact]
@@ -278,6 +294,26 @@ public sealed class TorchDeviceHostTests : IDisposable
     }
 
     [Fact]
+    public async Task AModelOfferedLater_IsLoadedAndDrawn_AlsoAfterItIsWithdrawn_UntilItIsEvicted()
+    {
+        using TorchDeviceHost device = await HostAsync(TinyModels.First);
+        IReadOnlyList<ModelCard> before = device.Description.Models;
+        device.Offer([]);
+        Assert.Same(before, device.Description.Models);
+        ModelCard added = TinyModels.Second.Card;
+        device.Offer([TinyModels.Second, TinyModels.First]);
+        Assert.Equal([TinyModels.First.Card, added], device.Description.Models);
+
+        GenerationSpec spec = TinyModels.Spec(TinyModels.Second);
+        await device.LoadAsync(added.Digest, Cancellation);
+        device.Offer([]);
+        Assert.Equal([TinyModels.First.Card], device.Description.Models);
+        Assert.Equal(TinyModels.Expected(TinyModels.Second, spec), (await DrawAsync(device, spec))[0]);
+        await device.EvictAsync(added.Digest, Cancellation);
+        await Assert.ThrowsAsync<InvalidOperationException>(() => DrawAsync(device, spec));
+    }
+
+    [Fact]
     public async Task AnErrorThatSticks_EndsTheProcess()
     {
         List<Exception> faults = [];
@@ -342,11 +378,12 @@ public sealed class TorchDeviceHostTests : IDisposable
     private static DeviceModel Failing(Func<Exception?> error) =>
         TinyModels.First with { Load = width => error() is { } thrown ? throw thrown : TinyModels.First.Load(width) };
 
-    private TorchDeviceHost Host(DeviceModel[] models, TorchDeviceOptions? options = null)
+    private TorchDeviceHost Host(
+        DeviceModel[] models, TorchDeviceOptions? options = null, DeviceInstruments? instruments = null)
     {
         options ??= new TorchDeviceOptions();
         _lanes.Add(DeviceLane.Of(options, TimeProvider.System));
-        return new TorchDeviceHost(models, options, _lanes[^1]);
+        return new TorchDeviceHost(models, options, _lanes[^1], instruments);
     }
 
     private async Task<TorchDeviceHost> HostAsync(DeviceModel model)

@@ -21,7 +21,7 @@ public sealed class ClusterConnectionsTests
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
-    /// <summary>What a server in a silo's place has.</summary>
+    /// <summary>The credentials of a server in a silo's place.</summary>
     public enum Server
     {
         /// <summary>The cluster's secret.</summary>

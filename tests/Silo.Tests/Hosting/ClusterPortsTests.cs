@@ -254,6 +254,15 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         /// <summary>Environment variables that are there when it starts.</summary>
         internal IReadOnlyDictionary<string, string> Variables { get; init; } = new Dictionary<string, string>();
 
+        /// <summary>Further settings on its command line.</summary>
+        internal IReadOnlyList<string> Settings { get; init; } = [];
+
+        /// <summary>Services that are added to its own.</summary>
+        internal Action<IServiceCollection>? AddServices { get; init; }
+
+        /// <summary>Its exit code, once it has ended.</summary>
+        internal Task<int> Ended => _run.WaitAsync(Timeout.InfiniteTimeSpan);
+
         internal IGrainFactory Grains => _services!.GetRequiredService<IGrainFactory>();
 
         /// <summary>What it has logged so far.</summary>
@@ -284,12 +293,14 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
                     "--Silo:Name=ports",
                     "--Silo:Roles=control", $"--Cluster:Secret={Convert.ToBase64String(s_secret)}",
                     $"--Store:Folder={Path.Combine(_folder, "store")}",
-                    $"--Blobs:Folder={Path.Combine(_folder, "blobs")}",
+                    $"--Blobs:Folder={Path.Combine(_folder, "blobs")}", .. Settings,
                 ],
                 services =>
                 {
+                    AddServices?.Invoke(services);
                     services.AddSingleton<ILoggerProvider>(this);
-                    services.AddHostedService(provider => new StartWatch(provider, _started));
+                    services.AddHostedService(provider => new StartWatch(
+                        provider, provider.GetRequiredService<IHostApplicationLifetime>(), _started));
                 });
             _services = await _started.Task.WaitAsync(TimeSpan.FromMinutes(1));
             foreach (string name in Variables.Keys)
@@ -300,7 +311,11 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
 
         public async ValueTask DisposeAsync()
         {
-            _services?.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+            if (!_run.IsCompleted)
+            {
+                _services?.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+            }
+
             Assert.Equal(0, await _run.WaitAsync(TimeSpan.FromMinutes(1)));
             Directory.Delete(_folder, recursive: true);
         }
@@ -345,13 +360,14 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
             return ports;
         }
 
-        // The last hosted service: the silo has started when it is its turn.
-        private sealed class StartWatch(IServiceProvider services, TaskCompletionSource<IServiceProvider> started)
-            : IHostedService
+        // Ports are open only once all hosted services have started.
+        private sealed class StartWatch(
+            IServiceProvider services, IHostApplicationLifetime lifetime,
+            TaskCompletionSource<IServiceProvider> started) : IHostedService
         {
             public Task StartAsync(CancellationToken cancellationToken)
             {
-                started.TrySetResult(services);
+                lifetime.ApplicationStarted.Register(() => started.TrySetResult(services));
                 return Task.CompletedTask;
             }
 

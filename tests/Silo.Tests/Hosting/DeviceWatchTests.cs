@@ -1,10 +1,12 @@
-// Goal: a silo is not ready while its device does not work, and is while it only is busy. Method: a device whose probe
-// is set by the test, and clocks whose waits are short or pass at the test's word.
+// Goal: a silo is not ready while its device does not work, and stays ready while the device is only busy. Method: a
+// device whose probe the test sets, and clocks that are hurried or set manually.
 using System.Collections.Concurrent;
 using System.Reflection;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests;
 using Atelier.Grains.Tests.Telemetry;
+using Atelier.Model.Data.Caching;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;
 using Atelier.Silo.Training;
@@ -57,7 +59,7 @@ public sealed class DeviceWatchTests
         using DeviceLane own = DeviceLane.Of(lane, TimeProvider.System);
         var log = new LogKeeper();
         using var watch = new DeviceWatch(
-            [], [new TorchTraining(own, lane)], new HurriedClock(),
+            [], [new TorchTraining(own, lane, new FolderDataSets())], new HurriedClock(),
             new LoggerFactory([log]).CreateLogger<DeviceWatch>());
         Assert.Contains(
             "gpu7 has not passed a probe yet", (await watch.CheckHealthAsync(s_context, Cancellation)).Description);
@@ -70,7 +72,7 @@ public sealed class DeviceWatchTests
         DeviceProxy drawing = DeviceProxy.Make();
         drawing.Probe = () => throw new InvalidOperationException("the answer is wrong");
         using var both = new DeviceWatch(
-            [drawing.Host], [new TorchTraining(own, lane)], new HurriedClock(),
+            [drawing.Host], [new TorchTraining(own, lane, new FolderDataSets())], new HurriedClock(),
             new LoggerFactory([log]).CreateLogger<DeviceWatch>());
         await both.StartAsync(Cancellation);
         await drawing.ProbesAsync(3);
@@ -113,17 +115,8 @@ public sealed class DeviceWatchTests
         }
     }
 
-    private static async Task BecomesAsync(DeviceWatch watch, HealthStatus status)
-    {
-        HealthStatus now = default;
-        for (int i = 0; i < 1500 && (i == 0 || now != status); i++)
-        {
-            await Task.Delay(20, Cancellation);
-            now = (await watch.CheckHealthAsync(s_context, Cancellation)).Status;
-        }
-
-        Assert.Equal(status, now);
-    }
+    private static Task BecomesAsync(DeviceWatch watch, HealthStatus status) => Eventually.TrueAsync(
+        async () => (await watch.CheckHealthAsync(s_context, Cancellation)).Status == status, () => $"{status}");
 
     // Waits of seconds take milliseconds.
     private sealed class HurriedClock : TimeProvider
@@ -156,13 +149,7 @@ public class DeviceProxy : DispatchProxy
     public static DeviceProxy Make() => (DeviceProxy)(object)Create<IDeviceHost, DeviceProxy>();
 
     /// <summary>Waits until the current probe was called so many times.</summary>
-    public async Task ProbesAsync(int count)
-    {
-        while (_probes.Count < count)
-        {
-            await Task.Delay(5, TestContext.Current.CancellationToken);
-        }
-    }
+    public Task ProbesAsync(int count) => Eventually.TrueAsync(() => _probes.Count >= count);
 
     protected override object? Invoke(MethodInfo? targetMethod, object?[]? args)
     {

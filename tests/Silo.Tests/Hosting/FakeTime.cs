@@ -1,5 +1,5 @@
 // Time that passes when the test says so; timers fire in order while it does.
-using Xunit;
+using Atelier.Grains.Tests;
 
 namespace Atelier.Silo.Tests.Hosting;
 
@@ -13,7 +13,10 @@ internal sealed class FakeTime : TimeProvider
 
     public override long GetTimestamp() => Now.Ticks;
 
-    public override DateTimeOffset GetUtcNow() => DateTimeOffset.UnixEpoch.AddYears(60) + Now;
+    /// <summary>How far the wall clock was set; timestamps and timers do not notice it.</summary>
+    public TimeSpan Set { get; set; }
+
+    public override DateTimeOffset GetUtcNow() => DateTimeOffset.UnixEpoch.AddYears(60) + Set + Now;
 
     private TimeSpan Now
     {
@@ -34,21 +37,13 @@ internal sealed class FakeTime : TimeProvider
     }
 
     /// <summary>Waits until so many timers are set, that is until code that waits has come to its wait.</summary>
-    public async Task TimersAsync(int count)
+    public Task TimersAsync(int count) => Eventually.TrueAsync(() =>
     {
-        while (Count() != count)
+        lock (_gate)
         {
-            await Task.Delay(1, TestContext.Current.CancellationToken);
+            return _timers.Count == count;
         }
-
-        int Count()
-        {
-            lock (_gate)
-            {
-                return _timers.Count;
-            }
-        }
-    }
+    });
 
     public void Advance(TimeSpan by)
     {

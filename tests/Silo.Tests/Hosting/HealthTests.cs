@@ -1,6 +1,7 @@
 // Goal: health reflects what a request would encounter: a store that writes, is full, fails or hangs; and a clock that
 // is set. Method: a store that behaves as the test says, and a wall clock that the test sets.
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Hosting;
 using Atelier.Silo.Store;
@@ -13,6 +14,9 @@ namespace Atelier.Silo.Tests.Hosting;
 
 public sealed class HealthTests
 {
+    // At least the time between two heartbeats.
+    private static readonly TimeSpan s_period = TimeSpan.FromSeconds(1);
+
     private static readonly HealthCheckContext s_context = new();
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
@@ -21,14 +25,19 @@ public sealed class HealthTests
     public async Task TheStore_IsReady_WhileItWrites_AndDegraded_WhileItIsFull()
     {
         var store = new FakeStore();
-        using var watch = new StoreWatch(store, TimeProvider.System, NullLogger<StoreWatch>.Instance);
+        var time = new FakeTime();
+        using var watch = new StoreWatch(store, time, NullLogger<StoreWatch>.Instance);
         await watch.StartAsync(Cancellation);
+        await time.TimersAsync(1);
         await BecomesAsync(watch, HealthStatus.Healthy);
         store.Beat = () => Task.FromException(new StoreFullException("no room"));
+        time.Advance(s_period);
         await BecomesAsync(watch, HealthStatus.Degraded);
         store.Beat = () => Task.CompletedTask;
+        time.Advance(s_period);
         await BecomesAsync(watch, HealthStatus.Healthy);
         store.Beat = () => Task.FromException(new StoreUnavailableException("broken"));
+        time.Advance(s_period);
         await BecomesAsync(watch, HealthStatus.Unhealthy);
         Assert.Contains("broken", (await watch.CheckHealthAsync(s_context, Cancellation)).Description);
         await watch.StopAsync(Cancellation);
@@ -61,20 +70,21 @@ public sealed class HealthTests
     [InlineData(false, HealthStatus.Healthy)]
     public async Task AStoreThatStaysBroken_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
     {
-        var clock = new WallClock();
+        var time = new FakeTime();
         var store = new FakeStore
         {
             IsInProcess = isInProcess,
             Beat = () => Task.FromException(new IOException("broken")),
         };
-        using var watch = new StoreWatch(store, clock, NullLogger<StoreWatch>.Instance);
+        using var watch = new StoreWatch(store, time, NullLogger<StoreWatch>.Instance);
         var live = new StoreLiveCheck(store, watch);
         await watch.StartAsync(Cancellation);
         await BecomesAsync(watch, HealthStatus.Unhealthy);
         Assert.Equal(HealthStatus.Healthy, (await live.CheckHealthAsync(s_context, Cancellation)).Status);
-        clock.Passed = TimeSpan.FromMinutes(1);
+        time.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal(expected, (await live.CheckHealthAsync(s_context, Cancellation)).Status);
         store.Beat = () => Task.FromException(new StoreFullException("no room"));
+        time.Advance(s_period);
         await BecomesAsync(watch, HealthStatus.Degraded);
         Assert.Equal(HealthStatus.Healthy, (await live.CheckHealthAsync(s_context, Cancellation)).Status);
         await watch.StopAsync(Cancellation);
@@ -86,13 +96,13 @@ public sealed class HealthTests
     [InlineData(-1)]
     public void ASteadyClock_DoesNotJump(int hours)
     {
-        var wall = new WallClock();
+        var wall = new FakeTime();
         var clock = new SteadyClock(wall);
         DateTimeOffset before = clock.GetUtcNow();
         wall.Set += TimeSpan.FromHours(hours);
         Assert.Equal(before, clock.GetUtcNow());
         Assert.Equal(TimeSpan.FromHours(hours), clock.WallStep);
-        wall.Passed += TimeSpan.FromSeconds(5);
+        wall.Advance(TimeSpan.FromSeconds(5));
         Assert.Equal(before + TimeSpan.FromSeconds(5), clock.GetUtcNow());
     }
 
@@ -103,31 +113,28 @@ public sealed class HealthTests
     [InlineData(-9, false)]
     public async Task AClockThatIsSet_EndsTheProcess(int seconds, bool ends)
     {
-        var wall = new WallClock();
+        var wall = new FakeTime();
         var lifetime = new Lifetime();
         using var watch = new ClockWatch(new SteadyClock(wall), lifetime, NullLogger<ClockWatch>.Instance);
         await watch.StartAsync(Cancellation);
+        await wall.TimersAsync(1);
         Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
         wall.Set = TimeSpan.FromSeconds(seconds);
         Assert.Equal(
             ends ? HealthStatus.Unhealthy : HealthStatus.Healthy,
             (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
-        await Task.WhenAny(lifetime.Stopped, Task.Delay(TimeSpan.FromSeconds(ends ? 30 : 1), Cancellation));
-        Assert.Equal(ends, lifetime.Stopped.IsCompleted);
-        await watch.StopAsync(Cancellation);
-    }
-
-    private static async Task BecomesAsync(StoreWatch check, HealthStatus status)
-    {
-        HealthStatus now = default;
-        for (int i = 0; i < 1500 && (i == 0 || now != status); i++)
+        wall.Advance(TimeSpan.FromMinutes(1));
+        if (ends)
         {
-            await Task.Delay(20, Cancellation);
-            now = (await check.CheckHealthAsync(s_context, Cancellation)).Status;
+            await lifetime.Stopped;
         }
 
-        Assert.Equal(status, now);
+        await watch.StopAsync(Cancellation);
+        Assert.Equal(ends, lifetime.Stopped.IsCompleted);
     }
+
+    private static Task BecomesAsync(StoreWatch check, HealthStatus status) => Eventually.TrueAsync(
+        async () => (await check.CheckHealthAsync(s_context, Cancellation)).Status == status, () => $"{status}");
 
     private sealed class FakeStore : IClusterStore
     {
@@ -154,20 +161,6 @@ public sealed class HealthTests
         public void Dispose()
         {
         }
-    }
-
-    // Real timers; the test sets the wall clock and the elapsed time.
-    private sealed class WallClock : TimeProvider
-    {
-        public TimeSpan Set { get; set; }
-
-        public TimeSpan Passed { get; set; }
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override DateTimeOffset GetUtcNow() => DateTimeOffset.UnixEpoch.AddYears(50) + Set + Passed;
-
-        public override long GetTimestamp() => Passed.Ticks;
     }
 
     private sealed class Lifetime : IHostApplicationLifetime

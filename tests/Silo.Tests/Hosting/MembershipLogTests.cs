@@ -2,6 +2,7 @@
 using System.Collections.Immutable;
 using System.Net;
 using System.Threading.Channels;
+using Atelier.Grains.Tests;
 using Atelier.Grains.Tests.Telemetry;
 using Atelier.Silo.Hosting;
 using Microsoft.Extensions.Logging;
@@ -25,10 +26,7 @@ public sealed class MembershipLogTests
         membership.Set(("a", SiloStatus.Dead), ("old", SiloStatus.Dead), ("b", SiloStatus.ShuttingDown));
         membership.Set(("a", SiloStatus.Dead), ("b", SiloStatus.Dead));
         membership.Set(("a", SiloStatus.Dead), ("b", SiloStatus.Dead), ("c", SiloStatus.Active));
-        while (!log.Of(605).Any(one => one["Silo"] == "c"))
-        {
-            await Task.Delay(10, cancellation);
-        }
+        await Eventually.TrueAsync(() => log.Of(605).Any(one => one["Silo"] == "c"));
 
         await membershipLog.StopAsync(cancellation);
         Assert.Equal(

@@ -1,6 +1,7 @@
 // Goal: a silo as it ships has its health checks, and passes traces on exactly if they are exported. Method: the
 // services that the program registers, taken before it starts.
 using Atelier.Silo.Hosting;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Options;
@@ -46,6 +47,18 @@ public sealed class SiloHostTests : IDisposable
                 isExported,
                 services.Any(service => service.ServiceType == filter
                     && $"{service.ImplementationType}".Contains("ActivityPropagation", StringComparison.Ordinal))));
+    }
+
+    [Fact]
+    public async Task TheHttpApi_HasItsLimits()
+    {
+        await using ServiceProvider services =
+            (await ServicesAsync("--Silo:Roles=control", "--Silo:HttpConnectionsMax=7")).BuildServiceProvider();
+        KestrelServerLimits limits = services.GetRequiredService<IOptions<KestrelServerOptions>>().Value.Limits;
+        Assert.Equal(
+            (7, TimeSpan.FromSeconds(10), 5.0),
+            (limits.MaxConcurrentConnections, limits.RequestHeadersTimeout,
+                limits.MinRequestBodyDataRate!.GracePeriod.TotalSeconds));
     }
 
     private async Task<IServiceCollection> ServicesAsync(params string[] settings)

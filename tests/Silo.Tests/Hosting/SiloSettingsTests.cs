@@ -113,6 +113,13 @@ public sealed class SiloSettingsTests
     [InlineData("Metrics:Port", "8081", "a port other than that of Silo:HttpPort")]
     [InlineData("Metrics:Address", "localhost", "an IP address")]
     [InlineData("Cluster:Tls", "sometimes", "true or false")]
+    [InlineData("Preemption:Provider", "oracle", "one of none, azure, aws, gcp")]
+    [InlineData("Preemption:Provider", "azure,aws", "one of none, azure, aws, gcp")]
+    [InlineData("Preemption:Provider", "1", "one of none, azure, aws, gcp")]
+    [InlineData("Preemption:Endpoint", "169.254.169.254", "a URL such as http://169.254.169.254")]
+    [InlineData("Preemption:Endpoint", "file:///metadata", "a URL such as http://169.254.169.254")]
+    [InlineData("Preemption:Period", "00:02:00", "..00:01:00")]
+    [InlineData("Preemption:Timeout", "00:00:00", "00:00:00.010..")]
     public void AWrongSetting_IsNamed_WithValidValues(string key, string value, string right)
     {
         string fault = Assert.Single(

@@ -3,10 +3,10 @@
 // time.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests;
 using Atelier.Silo.Hosting;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Logging.Abstractions;
-using Orleans.Storage;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Store;
@@ -130,12 +130,7 @@ public sealed class SqliteStoreTests
         // Space is returned a little at a time, also while heartbeats are written.
         using var watch = new StoreWatch(store, TimeProvider.System, NullLogger<StoreWatch>.Instance);
         await watch.StartAsync(TestContext.Current.CancellationToken);
-        for (int i = 0; i < 300 && await PagesAsync(store) > before / 10; i++)
-        {
-            await Task.Delay(100, TestContext.Current.CancellationToken);
-        }
-
-        Assert.InRange(await PagesAsync(store), 0, before / 10);
+        await Eventually.TrueAsync(async () => await PagesAsync(store) <= before / 10);
     }
 
     [Fact]
@@ -159,70 +154,56 @@ public sealed class SqliteStoreTests
             }
         })];
         var log = new FileInfo(Path.Combine(folder.Path, SqliteStore.FileName + "-wal"));
-        long peak = 0;
-        for (int i = 0; i < 64; i++)
+
+        // However slow the disk is, the log grows while one reader stays.
+        using ManualResetEventSlim began = new(), end = new();
+        Task longReader = store.ReadAsync(session => session.Rows("SELECT name FROM state LIMIT 1", row =>
         {
+            began.Set();
+            end.Wait(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+            return row.GetString(0);
+        }));
+        began.Wait(TestContext.Current.CancellationToken);
+        long peak = 0;
+        for (int i = 0; i < 32; i++)
+        {
+            if (i == 8)
+            {
+                end.Set();
+                await longReader;
+            }
+
             byte[] text = new byte[1 << 20];
             await StoreFolder.WriteAsync(store, $"tenant/{i}", text);
             log.Refresh();
             peak = Math.Max(peak, log.Length);
         }
 
-        for (int i = 0; i < 300 && log.Length > 4 << 20; i++)
+        await Eventually.TrueAsync(() =>
         {
-            await Task.Delay(100, TestContext.Current.CancellationToken);
             log.Refresh();
-        }
+            return log.Length <= 4 << 20;
+        });
 
         await stop.CancelAsync();
         await Task.WhenAll(readers);
 
         // Afterwards the writer requests its transactions by itself again.
         Assert.Equal(0L, await store.WriteAsync(session => session.Value("PRAGMA busy_timeout")));
-        Assert.True(
-            peak > 4 << 20 && log.Length <= 4 << 20, $"The log has {log.Length >> 20} MiB, at most {peak >> 20}.");
+        Assert.True(peak > 4 << 20, $"The log has never had more than {peak >> 20} MiB.");
     }
 
     [Fact]
-    public async Task TwoSilos_ShareOneStore_AndTheLaterWriterIsRefused()
+    public async Task TwoSilos_WriteToOneStoreAtOnce()
     {
         using var folder = new StoreFolder();
         using SqliteStore one = folder.Open(), other = folder.Open();
-        GrainState<Note> first = await StoreFolder.WriteAsync(one, "tenant/a", [1]);
-        var second = new GrainState<Note>();
-        await StoreFolder.Storage(other).ReadStateAsync("note", StoreFolder.Grain("tenant/a"), second);
-        Assert.Equal([1], second.State!.Text);
-        second.State!.Text = [2];
-        await StoreFolder.Storage(other).WriteStateAsync("note", StoreFolder.Grain("tenant/a"), second);
-        first.State!.Text = [3];
-        await Assert.ThrowsAsync<InconsistentStateException>(
-            () => StoreFolder.Storage(one).WriteStateAsync("note", StoreFolder.Grain("tenant/a"), first));
-        Assert.Equal([2], (await StoreFolder.ReadAsync(one, "tenant/a"))!);
-
         await Parallel.ForAsync(0, 400, async (i, _) =>
             await StoreFolder.WriteAsync(i % 2 == 0 ? one : other, $"tenant/{i}", [(byte)i]));
         for (int i = 0; i < 400; i++)
         {
             Assert.Equal([(byte)i], (await StoreFolder.ReadAsync(i % 2 == 0 ? other : one, $"tenant/{i}"))!);
         }
-    }
-
-    [Fact]
-    public async Task AnETagFromBeforeADeletion_IsInvalid()
-    {
-        using var folder = new StoreFolder();
-        using SqliteStore store = folder.Open();
-        IGrainStorage storage = StoreFolder.Storage(store);
-        GrainId grain = StoreFolder.Grain("tenant/a");
-        GrainState<Note> stale = await StoreFolder.WriteAsync(store, "tenant/a", [1]);
-        var current = new GrainState<Note>();
-        await storage.ReadStateAsync("note", grain, current);
-        await storage.ClearStateAsync("note", grain, current);
-        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.WriteStateAsync("note", grain, stale));
-        await StoreFolder.WriteAsync(store, "tenant/a", [2]);
-        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.WriteStateAsync("note", grain, stale));
-        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.ClearStateAsync("note", grain, stale));
-        Assert.Equal([2], (await StoreFolder.ReadAsync(store, "tenant/a"))!);
     }
 
     [Fact]
@@ -313,18 +294,6 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task AGeneration_IsHigherAtEachStart_WhateverTheClockSays()
-    {
-        using var folder = new StoreFolder();
-        using SqliteStore store = folder.Open();
-        Assert.Equal(1000, await store.NextGenerationAsync("127.0.0.1:1", 1000));
-        Assert.Equal(1001, await store.NextGenerationAsync("127.0.0.1:1", 500));
-        Assert.Equal(1002, await store.NextGenerationAsync("127.0.0.1:1", 1001));
-        Assert.Equal(500, await store.NextGenerationAsync("127.0.0.1:2", 500));
-        Assert.Equal(2000, await store.NextGenerationAsync("127.0.0.1:1", 2000));
-    }
-
-    [Fact]
     public void AFolderOfAnotherCluster_IsRefused()
     {
         using var folder = new StoreFolder();
@@ -343,16 +312,8 @@ public sealed class SqliteStoreTests
             file => Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file)));
     }
 
-    private static async Task ReserveAsync(StoreFolder folder)
-    {
-        string reserve = Path.Combine(folder.Path, "reserve");
-        for (int i = 0; i < 300 && !File.Exists(reserve); i++)
-        {
-            await Task.Delay(100, TestContext.Current.CancellationToken);
-        }
-
-        Assert.True(File.Exists(reserve));
-    }
+    private static Task ReserveAsync(StoreFolder folder) =>
+        Eventually.TrueAsync(() => File.Exists(Path.Combine(folder.Path, "reserve")));
 
     private static Task<long> PagesAsync(SqliteStore store) =>
         store.ReadAsync(session => (long)session.Value("PRAGMA page_count")!);

@@ -13,7 +13,7 @@ public sealed class StoreChecksTests
     public void AStoreThatKeepsWhatItAccepts_IsTaken(string appendOnly, string fsync, string? eviction) =>
         Assert.Empty(StoreChecks.Judge(appendOnly, fsync, eviction));
 
-    // The last two do not tell how often they flush.
+    // The last two do not report how often they flush.
     [Theory]
     [InlineData("everysec")]
     [InlineData("sometimes")]

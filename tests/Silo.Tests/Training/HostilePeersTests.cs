@@ -1,5 +1,5 @@
-// Goal: a process without the secret gets nothing into a trainer and costs its peers nothing; whatever a peer does,
-// it loses its own connection alone. Method: peers that speak the protocol by hand and break its rules.
+// Goal: a process without the secret can neither send a frame to a trainer nor disturb its peers; whatever a peer does,
+// it loses only its own connection. Method: peers whose bytes the tests write, against the protocol's rules.
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -41,7 +41,7 @@ public sealed class HostilePeersTests
         await PeerNode.TalkAsync(a, b, 5);
         Assert.Equal(b.Id, Assert.Single(a.Received).From);
 
-        // Of the ten that only wait, the oldest have made room.
+        // Of the ten that only wait, the oldest were closed to make room.
         await Task.WhenAll(strangers.Where((_, i) => i % 2 == 0 || i < 12).Select(stranger => stranger.EndAsync()));
         Assert.Empty(a.Disconnected);
         Assert.True(a.Lines.Length <= 1, string.Join('\n', a.Lines));
@@ -114,8 +114,8 @@ public sealed class HostilePeersTests
         Assert.Equal([id], a.Disconnected.Where(one => one == id));
     }
 
-    // It says that it lives, and takes nothing: neither a long wait nor a long queue is endless, and sending never
-    // blocks.
+    // The peer sends heartbeats and reads nothing: neither the wait nor the queue grows without bound, and sending
+    // never blocks.
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -174,8 +174,8 @@ public sealed class HostilePeersTests
         }
     }
 
-    // Both dial each other at once: the attempt of the lower one counts, and the other one's is void even if it was
-    // delayed.
+    // Both dial each other at once: the connection that the lower id dialed is kept, and the other one is refused even
+    // if it was delayed.
     [Fact]
     public async Task CrossedAttempts_GiveOneConnection()
     {
@@ -199,7 +199,7 @@ public sealed class HostilePeersTests
         await a.ReceivesAsync(2);
         Assert.Empty(a.Disconnected);
 
-        // A later attempt says that the peer has lost the connection.
+        // A later attempt means that the peer has lost the connection.
         (HandPeer next, PeerAnswer accepted) = await HandPeer.DialAsync(a, id, attempt: 6);
         Assert.Equal((PeerAnswer.Accepted, 1), (accepted, a.Disconnected.Length));
         foreach (HandPeer hand in (HandPeer[])[dialed, crossing, late, next])

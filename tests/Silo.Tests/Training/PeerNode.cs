@@ -1,10 +1,11 @@
-// Trainers' connections under test: a trainer that notes what happens, and a peer that speaks the protocol by hand.
+// Trainers' connections under test: a trainer that records events, and a peer whose frames the test writes.
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Numerics;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Training;
 using Atelier.Training.Worlds;
@@ -13,7 +14,7 @@ using Xunit;
 
 namespace Atelier.Silo.Tests.Training;
 
-/// <summary>A trainer that listens on loopback and notes events.</summary>
+/// <summary>A trainer that listens on loopback and records events.</summary>
 internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDisposable
 {
     public const string Stage = "run/stage-1";
@@ -31,7 +32,7 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
     {
         Id = new TrainerId(name, incarnation);
 
-        // Nothing is silent on a slow machine, unless a test wants it.
+        // Long enough that no peer counts as silent on a slow machine, unless a test sets a shorter time.
         var chosen = new PeerOptions
         {
             Heartbeat = TimeSpan.FromSeconds(0.1), Silence = TimeSpan.FromMinutes(1),
@@ -55,7 +56,7 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
 
     public TcpPeers Peers { get; }
 
-    /// <summary>Whether frames are not taken: their credits stay out.</summary>
+    /// <summary>Whether received frames are not processed, so that their credits are not returned.</summary>
     public bool Holds { get; set; }
 
     public int Port => IPEndPoint.Parse(Peers.Address).Port;
@@ -114,21 +115,15 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
         return node;
     }
 
-    /// <summary>Tells every one of the nodes that all of them are the members.</summary>
+    /// <summary>Makes all of the nodes members of one world.</summary>
     public static void Connect(params PeerNode[] nodes)
     {
         Dictionary<TrainerId, string> members = nodes.ToDictionary(node => node.Id, node => node.Peers.Address);
         Array.ForEach(nodes, node => node.Peers.Connect(members));
     }
 
-    public static async Task UntilAsync(Func<bool> condition, Func<string>? story = null)
-    {
-        for (int i = 0; !condition(); i++)
-        {
-            Assert.True(i < 6000, $"it does not happen within a minute: {story?.Invoke()}");
-            await Task.Delay(10, Cancellation);
-        }
-    }
+    public static Task UntilAsync(Func<bool> condition, Func<string>? story = null) =>
+        Eventually.TrueAsync(condition, story);
 
     public Task ReceivesAsync(int frames) =>
         UntilAsync(() => Received.Length >= frames, () => string.Join('\n', Story.Concat(Lines)));
@@ -144,7 +139,7 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
 
     public bool HasStep(TrainerId from, long step) => Received.Contains((from, new CatchUpFrame(1, step)));
 
-    /// <summary>Takes what was held, and everything from now on.</summary>
+    /// <summary>Processes the held frames, and all later ones at once.</summary>
     public void TakeAll()
     {
         IDisposable[] held;
@@ -224,7 +219,7 @@ internal sealed class HandPeer(Socket socket, Stream stream) : IAsyncDisposable
 
     public Stream Stream => stream;
 
-    /// <summary>Connects, with the secret if there is one, and does not yet say who it is.</summary>
+    /// <summary>Connects, with the secret if there is one, without a hello.</summary>
     public static async Task<HandPeer> ConnectAsync(int port, byte[]? secret = null)
     {
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
@@ -232,7 +227,7 @@ internal sealed class HandPeer(Socket socket, Stream stream) : IAsyncDisposable
         return await OverAsync(socket, secret);
     }
 
-    /// <summary>Connects and says who it is.</summary>
+    /// <summary>Connects and sends a hello.</summary>
     public static async Task<(HandPeer Peer, PeerAnswer Answer)> DialAsync(
         PeerNode node, TrainerId self, long attempt = 1, byte[]? secret = null)
     {

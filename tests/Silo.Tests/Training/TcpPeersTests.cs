@@ -1,5 +1,5 @@
-// Goal: between trainers, frames arrive whole and in order, and it does not matter who dialed; what waits is bounded, a
-// connection ends once, and trainers find each other again. Method: trainers on loopback that note what happens.
+// Goal: between trainers, frames arrive whole and in order, and it does not matter who dialed; waiting data is bounded,
+// a connection ends once, and trainers reconnect. Method: trainers on loopback that record events.
 using System.Security.Cryptography;
 using Atelier.Training;
 using Atelier.Training.Worlds;
@@ -98,7 +98,7 @@ public sealed class TcpPeersTests
         await PeerNode.UntilAsync(() => copy.IsDisposed);
     }
 
-    // What a peer was not asked for takes no memory; what is replaced or cannot be sent is disposed.
+    // A state that was not requested takes no memory; a copy that is replaced or cannot be sent is disposed.
     [Fact]
     public async Task ACopyThatNobodyAskedFor_IsDropped()
     {
@@ -149,7 +149,7 @@ public sealed class TcpPeersTests
         Assert.Equal(2, a.Received.Length);
     }
 
-    // The protocol does not take what arrives: no more than the bound is held, the senders wait, and nothing is lost.
+    // While received frames are not processed, no more than the bound is held, the senders wait, and nothing is lost.
     [Fact]
     public async Task WhatIsReceivedAndNotTaken_IsBounded()
     {
@@ -201,7 +201,7 @@ public sealed class TcpPeersTests
         Assert.Equal([b.Id], a.Peers.Unreachable);
         Assert.Equal([b.Id], c.Peers.Unreachable);
 
-        // The same port, and not the trainer that the others expect.
+        // The same port, but not the trainer that the others expect.
         await using PeerNode next = await PeerNode.StartAsync("b", incarnation: 2, port: port);
         await PeerNode.UntilAsync(() => a.Lines.Any(line => line.Contains("b#1", StringComparison.Ordinal)));
         PeerNode.Connect(a, next, c);

@@ -1,11 +1,13 @@
 // Goal: a stage that is trained through the grains' port, shard by shard and in slices, has the bits of the same stage
-// trained in one process, also after its state went to another device; and pictures come in between, with their own
-// bytes. Method: the toy stage of the engine's tests beside a tiny model's device.
+// trained in one process, also after its state moved to another device; and pictures are drawn in between, with their
+// own bytes. Method: the toy stage of the engine's tests beside a tiny model's device.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 using Atelier.Model;
+using Atelier.Model.Data.Caching;
+using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Training;
 using Atelier.Model.Tests.Training.Runs;
 using Atelier.Model.Training.Runs;
@@ -16,6 +18,7 @@ using Atelier.Silo.Training;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
+using TorchSharp;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Training;
@@ -25,6 +28,11 @@ public sealed class TorchTrainingTests : IDisposable
     private const int Steps = 8;
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
     private static readonly StagePlan s_plan = new("run", "toy", "", []);
+
+    private static readonly StageConfig s_tooLarge = ToyStage.Config("unused") with
+    {
+        Network = SmallNetworks.Tiny with { Dim = 4096, Depth = 512 },
+    };
 
     private readonly string _folder = Directory.CreateTempSubdirectory("atelier-stage").FullName;
     private readonly TorchDeviceOptions _options = new();
@@ -79,7 +87,7 @@ public sealed class TorchTrainingTests : IDisposable
         CheckpointManifest checkpoint;
         var blobs = new FolderBlobStore(
             new FolderBlobStoreOptions { Folder = Path.Combine(_folder, "blobs") }, TimeProvider.System);
-        await using (TorchStageWork work = new(config, s_plan, ToyStage.Data, new TrainingLane(_lane, s_limit)))
+        await using (TorchStageWork work = Work(config))
         {
             state = (await work.ReadFolderAsync(plannedOnly: false))!;
             Assert.Equal((begun, 0), (state.Position.Step, state.LastPlanned));
@@ -105,11 +113,15 @@ public sealed class TorchTrainingTests : IDisposable
     {
         StageConfig config = ToyStage.Config(Path.Combine(_folder, "other")) with { Steps = Steps };
         ToyStage.Run(config, 2);
-        await using TorchStageWork work = new(
-            config with { Seed = 8 }, s_plan, ToyStage.Data, new TrainingLane(_lane, s_limit));
+        await using TorchStageWork work = Work(config with { Seed = 8 });
         StageRefusedException refusal = await Assert.ThrowsAsync<StageRefusedException>(
             () => work.ReadFolderAsync(plannedOnly: false));
         Assert.Contains("seed", refusal.Message, StringComparison.Ordinal);
+        await using TorchStageWork wider = Work(config with { Network = config.Network with { Dim = 48 } });
+        refusal = await Assert.ThrowsAsync<StageRefusedException>(() => wider.ReadFolderAsync(plannedOnly: false));
+        Assert.Contains($"{config.Folder}: checkpoints", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("use another folder", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("dim", refusal.Message, StringComparison.Ordinal);
         await using TorchStageWork fresh = Work("none");
         Assert.Null(await fresh.ReadFolderAsync(plannedOnly: false));
     }
@@ -141,13 +153,39 @@ public sealed class TorchTrainingTests : IDisposable
         string before = await DigestAsync(work);
         ShardSum part = (await work.ComputeShardsAsync(0, [0]))[0];
         BatchOutcome batch = await work.MeasureAsync(part);
-        await Assert.ThrowsAsync<ArgumentException>(() => work.UpdateAsync(0, part, batch));
+        await Assert.ThrowsAsync<ArgumentException>(() => work.UpdateAsync(0, batch));
+        await Assert.ThrowsAsync<InvalidOperationException>(() => work.UpdateAsync(0, batch)); // Nothing is kept.
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
             () => work.ComputeShardsAsync(0, [ToyRun.Settings.Shards]));
         IReadOnlyList<StateVector> state = await work.ExportAsync();
         await Assert.ThrowsAsync<ArgumentException>(() => work.ImportAsync(
             [.. state.Select(vector => vector with { Values = vector.Values[1..] })], 0));
         Assert.Equal(before, await DigestAsync(work));
+    }
+
+    // A tensor that another thread creates or frees would change the count of the lane's thread.
+    [Fact]
+    public async Task Tensors_AreCreatedAndFreed_OnTheLane()
+    {
+        ToyStage.Run(ToyStage.Config(Path.Combine(_folder, "one")) with { Steps = Steps }, 2);
+        await AdvanceOneAsync(); // Some tensors are created once in a process.
+        long before = AliveOnTheLane();
+        await AdvanceOneAsync();
+        Assert.Equal(before, AliveOnTheLane());
+        Assert.Throws<ArgumentException>(() => Work(s_tooLarge));
+        Assert.Equal(before, AliveOnTheLane());
+
+        async Task AdvanceOneAsync()
+        {
+            await using TorchStageWork work = Work("one");
+            RunPosition position = await AdvanceAsync(work, RunPosition.Start, 2);
+            IReadOnlyList<StateVector> state = await work.ExportAsync();
+            await work.ImportAsync(state, position.Updates);
+            await work.ResetAsync(state);
+            Assert.NotNull(await work.ReadFolderAsync(plannedOnly: false));
+            ShardSum part = (await work.ComputeShardsAsync(2, [0]))[0];
+            await work.MeasureAsync(part); // Left behind, like a batch that is skipped.
+        }
     }
 
     // All members return to the beginning if they must return to a checkpoint and there is none.
@@ -168,13 +206,35 @@ public sealed class TorchTrainingTests : IDisposable
     [Fact]
     public async Task StageThatCannotBeOpened_IsRefused_WithTheReason()
     {
-        var training = new TorchTraining(_lane, _options);
-        StageRefusedException refusal = await Assert.ThrowsAsync<StageRefusedException>(
-            () => training.OpenAsync(s_plan with { Configuration = "seed: 1" }, Cancellation));
-        Assert.Contains("exp_name", refusal.Message);
+        const string configuration =
+            "exp_name: toy\nseed: 3\nmodel: {dit_arch: custom, dim: 32, depth: 2, head_dim: 16, multiple_of: 16, "
+            + "patch_mixer_depth: 1, patch_mixer_dim: 32, num_experts: 4, caption_channels: 128, latent_res: 16, "
+            + "p_mean: -0.6, p_std: 1.2, train_mask_ratio: 0.5, dtype: float32}\n"
+            + "dataset: {image_size: 64, caption_length: 32, train_batch_size: 8, train: {datadir: [nowhere]}}\n"
+            + "optimizer: {lr: 1.0e-3}\nscheduler: {name: cosine, t_warmup: 5ba}\n"
+            + "trainer: {shards: 4, max_duration: 300ba, save_interval: 20ba}\n";
+        var training = new TorchTraining(_lane, _options, new FolderDataSets());
+        foreach ((string text, string said) in new[] { ("seed: 1", "exp_name"), (configuration, "nowhere") })
+        {
+            StageRefusedException refusal = await Assert.ThrowsAsync<StageRefusedException>(
+                () => training.OpenAsync(s_plan with { Configuration = text }, Cancellation));
+            Assert.StartsWith("toy cannot be trained on this device: ", refusal.Message, StringComparison.Ordinal);
+            Assert.Contains(said, refusal.Message, StringComparison.Ordinal);
+            await training.ProbeAsync(Cancellation); // The device still serves.
+        }
     }
 
-    // Shards in any order, summed in two slices; half way the state moves to another device.
+    // Its memory is reserved and never used.
+    [Fact]
+    public async Task ANetworkThatNoMemoryHolds_IsRefused_WithItsSize()
+    {
+        ArgumentException refusal = Assert.Throws<ArgumentException>(() => Work(s_tooLarge));
+        Assert.Matches("million weights.* MiB, and this machine has .* MiB", refusal.Message);
+        Assert.Contains("Use a smaller network (model.dim, model.depth)", refusal.Message, StringComparison.Ordinal);
+        await new TorchTraining(_lane, _options, new FolderDataSets()).ProbeAsync(Cancellation);
+    }
+
+    // Shards in any order, summed in two slices; halfway the state moves to another device.
     private static async Task<string> TrainAsync(TorchStageWork first, TorchStageWork second)
     {
         RunPosition position = await AdvanceAsync(first, RunPosition.Start, Steps / 2);
@@ -206,7 +266,7 @@ public sealed class TorchTrainingTests : IDisposable
             BatchOutcome batch = await work.MeasureAsync(total);
             StepDecision decision = work.Facts.Rules.Decide(position, batch, work.Place);
             Assert.Equal(StepVerdict.Apply, decision.Verdict);
-            await work.UpdateAsync(step, total, batch);
+            await work.UpdateAsync(step, batch);
             position = decision.Position;
         }
 
@@ -216,7 +276,15 @@ public sealed class TorchTrainingTests : IDisposable
     private static async Task<string> DigestAsync(TorchStageWork work) =>
         TrainingState.Digest(await work.ExportAsync());
 
-    private TorchStageWork Work(string name, int threads = 1) => new(
-        ToyStage.Config(Path.Combine(_folder, name)) with { Steps = Steps }, s_plan, ToyStage.Data,
-        new TrainingLane(_lane, s_limit), threads);
+    private TorchStageWork Work(string name, int threads = 1) =>
+        Work(ToyStage.Config(Path.Combine(_folder, name)) with { Steps = Steps }, threads);
+
+    private TorchStageWork Work(StageConfig config, int threads = 1)
+    {
+        var lane = new TrainingLane(_lane, s_limit);
+        return lane.Run("a stage", () => new TorchStageWork(config, s_plan, ToyStage.Data, lane, threads));
+    }
+
+    private long AliveOnTheLane() => new TrainingLane(_lane, s_limit).Run(
+        "a count", () => DisposeScopeManager.Statistics.ThreadTotalLiveCount);
 }

@@ -36,6 +36,25 @@ public sealed class ShardDealTests
         Assert.Equal(shards, next);
     });
 
+    // Whatever the unit of the others' speeds: a newcomer that reports 1 would get one shard, or most of them.
+    [Theory]
+    [InlineData(0.01)]
+    [InlineData(30)]
+    public void ATrainerThatHasComputedNothing_GetsAsManyShardsAsTheOthers(double speed)
+    {
+        TrainerReport[] reports =
+        [
+            .. Enumerable.Range(0, 8).Select(i => new TrainerReport
+            {
+                Id = new TrainerId($"t{i}", 1), Address = "", Speed = i == 3 ? 1 : speed, IsMeasured = i != 3,
+            }),
+        ];
+        Assert.All(ShardDeal.Among(64, reports), run => Assert.Equal(8, run.Count));
+        Assert.All(
+            ShardDeal.Among(64, [.. reports.Select(one => one with { IsMeasured = false, Speed = 1 })]),
+            run => Assert.Equal(8, run.Count));
+    }
+
     // Lower bounds of a step's time: all shards at the total speed of all trainers, and one shard on the slowest
     // trainer.
     [Fact]

@@ -9,6 +9,8 @@ namespace Atelier.Training.Tests.Worlds;
 /// <summary>A simulated process that lends a device to training.</summary>
 internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 {
+    private const double ServingPatience = 2;
+
     private readonly WorldSimulation _run;
     private readonly HashSet<TrainerId> _unreachable = [];
     private readonly HashSet<TrainerId> _broken = [];
@@ -17,6 +19,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     private readonly Dictionary<int, PartReport> _parts = [];
     private readonly HashSet<PartTask> _tasks = [];
     private (HeldCheckpoint Checkpoint, ulong State)? _held;
+    private TimeSpan _answeredAt;
     private ulong _state;
     private StepVerdict _verdict;
     private bool _rollsBack;
@@ -43,6 +46,12 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 
     public bool IsLeaving { get; set; }
 
+    /// <summary>Whether the trainer reports that its device draws pictures.</summary>
+    public bool IsServing { get; private set; }
+
+    /// <summary>Time until which the device draws pictures and computes no shards.</summary>
+    public TimeSpan ServingUntil { get; private set; }
+
     /// <summary>Whether the device computes wrong gradients from time to time.</summary>
     public bool IsWrong { get; set; }
 
@@ -61,6 +70,22 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     {
         _run.Note($"{Id} has damaged weights");
         _state ^= 4;
+    }
+
+    /// <summary>Draws pictures for a while; the trainer reports it if it takes longer than about two steps.</summary>
+    public void Serve(double seconds)
+    {
+        _run.Note($"{Id} draws pictures for {seconds:f1} s");
+        ServingUntil = _run.Now + TimeSpan.FromSeconds(seconds);
+        IsServing = seconds > ServingPatience;
+        _run.After(seconds, () =>
+        {
+            if (ServingUntil <= _run.Now)
+            {
+                IsServing = false;
+                Report();
+            }
+        });
     }
 
     public void Beat()
@@ -105,11 +130,12 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
 
     public void Compute(int world, long step, int shard, int slices)
     {
+        _run.Computed[(step, shard)] = _run.Computed.GetValueOrDefault((step, shard)) + 1;
         _run.Check(
             _run.IsDoubtful || _state == _run.Reference(step),
             $"{Id} computes step {step} with the weights of step {step}");
         (ulong[] gradient, ShardClaim claim) = Computed(step, shard);
-        WhenComputed(() =>
+        WhenComputed(isShared: true, () =>
         {
             int At(int slice) => slice * WorldSimulation.Elements / slices;
             SimulatedSlice[] cut = [.. Enumerable.Range(0, slices).Select(slice =>
@@ -121,7 +147,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     public void Verify(int world, long step, int shard, bool isTrial)
     {
         ShardClaim claim = Computed(step, shard).Claim;
-        WhenComputed(() =>
+        WhenComputed(isShared: false, () =>
         {
             Replica.Verified(world, step, claim, isTrial);
             if (isTrial)
@@ -198,9 +224,10 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         }
     });
 
-    /// <summary>Processes the manager's answer; a change that results from it is reported at once.</summary>
+    /// <summary>Processes the manager's answer.</summary>
     public void Answered(SimulatedAnswer answer)
     {
+        _answeredAt = _run.Now;
         if (_held is { } held && (held.Checkpoint.Step <= answer.SafeStep || held.Checkpoint.World <= answer.Returned))
         {
             Drop();
@@ -212,15 +239,7 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
             _run.After(_run.Random.NextDouble() * 0.3, () => Store(task));
         }
 
-        Do(() =>
-        {
-            (World? world, int promised) = (Replica.World, Replica.Promised);
-            Replica.TakeAnswer(answer.Manager);
-            if (Replica.World != world || Replica.Promised != promised)
-            {
-                Report();
-            }
-        });
+        Do(() => Replica.TakeAnswer(answer.Manager));
     }
 
     public void Report()
@@ -230,6 +249,11 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
             return;
         }
 
+        if (_run.Now - _answeredAt > TimeSpan.FromSeconds(3.5))
+        {
+            Replica.ManagerIsSilent();
+        }
+
         _run.Call(
             this,
             new TrainerReport
@@ -237,8 +261,8 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
                 Id = Id, Address = Id.Name, Speed = Speed * _run.Shards / (0.8 * _run.Slowness),
                 World = Replica.World?.Number ?? 0,
                 Promised = Replica.Promised, HasState = Replica.HasState, Position = Replica.Position,
-                IsLeaving = IsLeaving, Unreachable = [.. _unreachable], Dispute = Replica.Dispute,
-                Trial = Replica.Trial,
+                IsLeaving = IsLeaving, IsServing = IsServing, Unreachable = [.. _unreachable],
+                Dispute = Replica.Dispute, Trial = Replica.Trial,
             },
             new StateReport
             {
@@ -250,7 +274,12 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
     {
         if (IsAlive)
         {
+            (World? world, int promised) = (Replica.World, Replica.Promised);
             action();
+            if (Replica.World != world || Replica.Promised != promised)
+            {
+                Report();
+            }
         }
     }
 
@@ -265,10 +294,12 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         return (gradient, WorldSimulation.Claim(shard, gradient, isFinite: !GivesNaN));
     }
 
-    private void WhenComputed(Action action)
+    // Shards of a step wait while the device draws pictures; a verification is computed between two pictures.
+    private void WhenComputed(bool isShared, Action action)
     {
         double seconds = _run.Slowness * 0.1 / Speed / _run.Shards * 8;
-        _free = (_free > _run.Now ? _free : _run.Now) + TimeSpan.FromSeconds(seconds);
+        TimeSpan from = isShared && ServingUntil > _run.Now ? ServingUntil : _run.Now;
+        _free = (_free > from ? _free : from) + TimeSpan.FromSeconds(seconds);
         _run.After((_free - _run.Now).TotalSeconds, () =>
         {
             if (!IsFrozen)
@@ -360,6 +391,9 @@ internal sealed class SimulatedManager
     public override string ToString() =>
         $"{(IsAlive ? "alive" : "dead")}, {(_isStoring ? "storing" : "idle")}, asking {_manager.Asking}, "
         + $"because {_manager.Reason(_run.Now)}";
+
+    /// <inheritdoc cref="StageManager.Asking"/>
+    public int Asking => _manager.Asking;
 
     public SimulatedAnswer Receive(TrainerReport report, StateReport state)
     {

@@ -228,6 +228,204 @@ public sealed class WorldManagerTests
     }
 
     [Fact]
+    public void MemberWhoseDeviceDraws_StaysWithoutShards_UntilItIsFree()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        World world = Next(manager, 3, At(10), serving: [s_a]);
+        Assert.Equal([(s_a, 0), (s_b, Shards)], world.Members.Select(member => (member.Id, member.Shards.Count)));
+
+        // It still draws: nothing changes, however long that takes.
+        Receive(manager, 4, 4, At(40), serving: [s_a]);
+        Assert.Null(manager.Tick(At(40)));
+        Receive(manager, 4, 4, At(41), serving: []);
+        Assert.Equal("a#1 has drawn its pictures", manager.Reason(At(41)));
+        manager.Tick(At(41));
+        Assert.Equal(1, manager.Asking); // It can wait for the end of the step.
+        world = Next(manager, 4, At(41), serving: []);
+        Assert.All(world.Members, member => Assert.Equal(Shards / 2, member.Shards.Count));
+
+        // The next return waits, because every new world costs something.
+        world = Next(manager, 5, At(42), serving: [s_b]);
+        Assert.Equal([Shards, 0], world.Members.Select(member => member.Shards.Count));
+        Receive(manager, 6, 6, At(43), serving: []);
+        Assert.Null(manager.Reason(At(43)));
+        Receive(manager, 6, 6, At(41) + _options.GrowPeriod, serving: []);
+        Assert.Equal("b#1 has drawn its pictures", manager.Reason(At(41) + _options.GrowPeriod));
+    }
+
+    [Fact]
+    public void WhileAllDevicesDraw_TheStepWaits_AndIsNoStall()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        for (double second = 0; second < 300; second++)
+        {
+            Receive(manager, 3, 3, At(second), serving: [s_a, s_b]);
+            Assert.Null(manager.Tick(At(second)));
+        }
+
+        for (double second = 300; manager.Reason(At(second)) is null; second++)
+        {
+            Receive(manager, 3, 3, At(second), serving: []);
+            Assert.InRange(second, 300, 362);
+        }
+    }
+
+    [Fact]
+    public void FreeNewcomer_TakesThePlaceOfAMemberWhoseDeviceDraws_IfTheWorldIsFull()
+    {
+        WorldManager manager = new(_options, 2, new WorldRecord(TestWorlds.Of(3, 2, s_a, s_b), 0), TimeSpan.Zero);
+        Receive(manager, 3, 3, At(9), serving: [s_a]);
+        manager.Receive(Report(s_c, world: 3, position: 10), At(9));
+        manager.Tick(At(9));
+        Receive(manager, 3, 4, At(10), serving: [s_a]);
+        manager.Receive(Report(s_c, world: 3, promised: 4, position: 10), At(10));
+        Assert.Equal([s_b, s_c], manager.Tick(At(10))!.World!.Members.Select(member => member.Id));
+    }
+
+    [Fact]
+    public void NewcomersAreAdmitted_BetweenTwoSteps()
+    {
+        WorldManager manager = Growing();
+        ManagerAnswer answer = manager.Receive(Report(s_a, world: 3, position: 10), At(10.1));
+        Assert.Equal((4, 12L), (answer.Promise, answer.PromiseFrom)); // b has reported 11 steps.
+        Assert.Equal(0, manager.Receive(Report(s_c, world: 3, position: 11), At(10.1)).Promise);
+        manager.Receive(Report(s_a, world: 3, promised: 4, position: 12), At(10.2));
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 12), At(10.2));
+        Assert.Null(manager.Tick(At(10.2)));
+        answer = manager.Receive(Report(s_c, world: 3, position: 11), At(10.2));
+        Assert.Equal((4, null), (answer.Promise, answer.PromiseFrom));
+        manager.Receive(Report(s_c, world: 3, promised: 4, position: 11), At(10.3));
+        World world = manager.Tick(At(10.3))!.World!;
+        Assert.Equal(12, world.FirstStep);
+        Assert.Equal([s_a, s_b, s_c], world.Members.Select(member => member.Id));
+    }
+
+    [Fact]
+    public void WhileNewcomersWaitForAStep_ALossIsUrgent()
+    {
+        WorldManager manager = Growing();
+        Assert.Equal(1, manager.Asking);
+        manager.Receive(Report(s_b, world: 3, position: 11) with { IsLeaving = true }, At(10.1));
+        Assert.Null(manager.Tick(At(10.1)));
+        Assert.Equal((2, "b#1 is leaving"), (manager.Asking, manager.Cause));
+        Assert.Null(manager.Receive(Report(s_a, world: 3, position: 10), At(10.2)).PromiseFrom);
+    }
+
+    [Fact]
+    public void WhileNewcomersWaitForAStep_EveryOtherReasonIsUrgent()
+    {
+        foreach ((string cause, double at, Action<WorldManager> happens) in new (string, double, Action<WorldManager>)[]
+        {
+            ("trainers were lost: a#1", 13.9, manager =>
+            {
+                manager.Receive(Report(s_b, world: 3, position: 11), At(13.9));
+                manager.Receive(Report(s_c, world: 3, position: 11), At(13.9));
+            }),
+            ("a#1 draws pictures", 10.1, manager =>
+                manager.Receive(Report(s_a, world: 3, position: 10) with { IsServing = true }, At(10.1))),
+            ("a#1 computes wrong numbers", 10.1, manager => manager.Remove(s_a, "a#1 computes wrong numbers")),
+        })
+        {
+            WorldManager manager = Growing();
+            happens(manager);
+            manager.Tick(At(at));
+            Assert.Equal((2, cause), (manager.Asking, manager.Cause));
+        }
+    }
+
+    // Otherwise worlds could follow each other so quickly that the newcomer never catches up.
+    [Fact]
+    public void ANewcomerThatWasNotInTime_IsWaitedForAgain_AfterTheGrowPeriod()
+    {
+        WorldManager manager = Growing();
+        manager.Receive(Report(s_a, world: 3, promised: 4, position: 12), At(10.2));
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 12), At(10.2));
+        manager.Receive(Report(s_c, world: 3, promised: 4, position: 10), At(10.3)); // Two steps behind.
+        WorldRecord stored = manager.Tick(At(10.3))!;
+        Assert.False(stored.World!.Has(s_c));
+        manager.Stored(stored, At(10.3));
+        foreach ((double at, bool isAgain) in new[] { (12.0, false), (15.2, false), (15.4, true) })
+        {
+            manager.Receive(Report(s_a, world: 4, promised: 4, position: 12), At(at));
+            manager.Receive(Report(s_b, world: 4, promised: 4, position: 12), At(at));
+            manager.Receive(Report(s_c, world: 4, promised: 4, position: 12), At(at));
+            Assert.Equal(isAgain, manager.Reason(At(at)) is not null);
+        }
+    }
+
+    [Fact]
+    public void AManagerThatKnowsNoPosition_AdmitsNobody()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Receive(Report(s_c, world: 3, position: 10), At(0));
+        manager.Receive(Report(s_a, world: 3, position: 10), At(0));
+        Assert.Null(manager.Reason(At(0)));
+        manager.Receive(Report(s_b, world: 3, position: 10), At(0));
+        Assert.Equal("newcomers have caught up", manager.Reason(At(0)));
+    }
+
+    // The members draw, so that the step that the newcomer would wait for does not end.
+    [Fact]
+    public void FreeNewcomer_TakesTheShards_IfAllMembersDraw()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        Receive(manager, 3, 3, At(9), serving: [s_a, s_b]);
+        manager.Receive(Report(s_c, world: 3, position: 10), At(9));
+        manager.Tick(At(9));
+        Assert.Equal((2, "a#1 draws pictures"), (manager.Asking, manager.Cause));
+        Receive(manager, 3, 4, At(10), serving: [s_a, s_b]);
+        manager.Receive(Report(s_c, world: 3, promised: 4, position: 10), At(10));
+        World world = manager.Tick(At(10))!.World!;
+        Assert.Equal([0, 0, Shards], world.Members.Select(member => member.Shards.Count));
+    }
+
+    // A member that verifies the step still needs those that have promised, which no longer answer.
+    [Fact]
+    public void OnceAMemberHasPromised_TheOthersFollowSoon()
+    {
+        WorldManager manager = Growing();
+        manager.Receive(Report(s_b, world: 3, promised: 4, position: 12), At(10.1));
+        manager.Tick(At(10.1));
+        manager.Tick(At(10.1) + _options.JoinPatience);
+        Assert.Equal(12, manager.Receive(Report(s_a, world: 3, position: 11), At(10.2)).PromiseFrom);
+        manager.Tick(At(10.2) + _options.JoinPatience);
+        ManagerAnswer answer = manager.Receive(Report(s_a, world: 3, position: 11), At(10.3) + _options.JoinPatience);
+        Assert.Equal((4, null), (answer.Promise, answer.PromiseFrom));
+    }
+
+    /// <summary>A manager that is about to admit a newcomer, c, to a world of a and b.</summary>
+    private WorldManager Growing()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Receive(Report(s_a, world: 3, position: 10), At(10));
+        manager.Receive(Report(s_b, world: 3, position: 11), At(10));
+        manager.Receive(Report(s_c, world: 3, position: 10), At(10));
+        Assert.Null(manager.Tick(At(10)));
+        Assert.Equal("newcomers have caught up", manager.Cause);
+        return manager;
+    }
+
+    private static void Receive(
+        WorldManager manager, int world, int promised, TimeSpan now, TrainerId[] serving)
+    {
+        foreach (TrainerId id in new[] { s_a, s_b })
+        {
+            manager.Receive(
+                Report(id, world, promised, position: 10) with { IsServing = serving.Contains(id) }, now);
+        }
+    }
+
+    private static World Next(WorldManager manager, int world, TimeSpan now, TrainerId[] serving)
+    {
+        Receive(manager, world, world, now, serving);
+        manager.Tick(now);
+        Receive(manager, world, world + 1, now, serving);
+        WorldRecord next = manager.Tick(now)!;
+        manager.Stored(next, now);
+        return next.World!;
+    }
+
+    [Fact]
     public void Checkpoint_IsCommittedByTheStoredWorld_AndOnlyForward()
     {
         WorldManager manager = New(Record(3, s_a) with { SafeStep = 20 });

@@ -65,8 +65,40 @@ public sealed class WorldRecoveryTests
         WithinSeconds(run, 10, () => run.Stored.World!.Has(newcomer.Id) && newcomer.Replica.Position > begun);
         double lost = (run.Now - start).TotalSeconds - ((Furthest(run) - begun) * step);
 
-        // The step in flight is computed again.
+        // A step that is shorter than a heartbeat may be computed again.
         Assert.True(lost <= 1 + (2 * step), $"it cost {lost:f1} s, a step takes {step:f2} s");
+    });
+
+    [Fact]
+    public void Newcomer_InterruptsNoStep_ThatTakesLongerThanAHeartbeat() => Each(2, run =>
+    {
+        run.Slowness = 15;
+        long begun = Furthest(run);
+        WithinSeconds(run, 120, () => Furthest(run) > begun + 2);
+        run.Computed.Clear();
+        SimulatedTrainer newcomer = run.Boot("t9");
+        WithinSeconds(run, 120, () => run.Stored.World!.Has(newcomer.Id));
+        long joined = run.Stored.World!.FirstStep;
+        WithinSeconds(run, 120, () => Furthest(run) > joined + 2);
+        run.Check(run.Computed.Values.All(times => times == 1), "no shard is computed twice");
+    });
+
+    // Otherwise all of them would stop after the step, and wait for a world that nobody forms.
+    [Fact]
+    public void ManagerThatDiesWhileANewcomerWaits_StopsNoStep() => Each(2, run =>
+    {
+        run.Slowness = 60;
+        run.SaveInterval = 1000;
+        long begun = Furthest(run);
+        WithinSeconds(run, 300, () => Furthest(run) > begun + 2);
+        run.Boot("t9");
+        WithinSeconds(run, 300, () => run.Managers[^1].Asking == 1);
+        run.Run(run.Now + TimeSpan.FromSeconds(0.3)); // The members are asked.
+        run.Check(run.Managers[^1].Asking == 1, "the members still compute their step");
+        run.Managers[^1].IsAlive = false;
+        long before = Furthest(run);
+        run.Run(run.Now + TimeSpan.FromSeconds(300));
+        run.Check(Furthest(run) > before + 3, "the members continue without the manager");
     });
 
     [Fact]

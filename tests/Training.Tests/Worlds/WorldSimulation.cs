@@ -27,6 +27,7 @@ internal enum Faults
     WrongShards = 4096,
     NotFinite = 8192,
     WrongMeasure = 16384,
+    Serving = 32768,
 }
 
 /// <summary>A slice of a gradient; the first slice also has the claims about its shards.</summary>
@@ -98,6 +99,9 @@ internal sealed class WorldSimulation
 
     /// <summary>Factor on the time that a shard takes.</summary>
     public double Slowness { get; set; } = 1;
+
+    /// <summary>How often members began to compute each shard of each step.</summary>
+    public Dictionary<(long Step, int Shard), int> Computed { get; } = [];
 
     /// <summary>Number of steps between checkpoints.</summary>
     public int SaveInterval { get; set; } = 10;

@@ -51,6 +51,8 @@ public sealed class WorldSimulationTests
             faults |= (Faults)(2048 * dice.Next(1, 16));
         }
 
+        faults |= dice.Next(2) == 0 ? Faults.Serving : Faults.None;
+
         var run = new WorldSimulation(seed, shards, trainers, faults);
         run.Note($"{trainers} trainers, {shards} shards, faults {faults}");
         Storm(run);
@@ -77,6 +79,7 @@ public sealed class WorldSimulationTests
         long safe = run.Stored.SafeStep;
         int wanted = Math.Min(shards, trainers);
         bool IsWell() => run.Stored.World is { } world && world.Members.Length == wanted
+            && world.Members.All(member => member.Shards.Count > 0)
             && world.Members.All(member => run.Trainers.Any(one => one.Id == member.Id
                 && one.Replica.World == world && one.Replica.Position >= world.FirstStep + 10))
             && (!run.IsDoubtful || (run.Stored.SafeStep > safe && run.Trainers.Where(one => world.Has(one.Id))
@@ -180,6 +183,9 @@ public sealed class WorldSimulationTests
                     run.Note($"{victim.Id} measures wrongly");
                     victim.MeasuresWrong = true;
                     run.After(time, () => victim.MeasuresWrong = false);
+                    break;
+                case Faults.Serving when victim is not null:
+                    victim.Serve(time);
                     break;
                 case Faults.Leaves when victim is not null:
                     run.Note($"{victim.Id} leaves");

@@ -1,6 +1,7 @@
 // The table of contents of a data set in the MDS format (Mosaic Data Shard, version 2, of mosaicml/streaming):
 // index.json in the data set's folder lists the shard files and their columns. All of it is checked here before a byte
 // of a shard is read.
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -75,9 +76,10 @@ public sealed class MdsIndex
 
     private const int BasenameCharsMax = 1024;
 
-    private MdsIndex(string directory, IReadOnlyList<MdsShard> shards)
+    private MdsIndex(string directory, IReadOnlyList<MdsShard> shards, byte[] file)
     {
         Directory = directory;
+        Digest = Convert.ToHexStringLower(SHA256.HashData(file));
         Shards = shards;
         if (shards.Count > ShardsMax || shards.Any(shard => shard is null))
         {
@@ -94,6 +96,9 @@ public sealed class MdsIndex
 
     /// <summary>The data set's folder.</summary>
     public string Directory { get; }
+
+    /// <summary>SHA-256 of index.json.</summary>
+    public string Digest { get; }
 
     /// <summary>The shards in the order of their samples.</summary>
     public IReadOnlyList<MdsShard> Shards { get; }
@@ -124,12 +129,12 @@ public sealed class MdsIndex
 
         try
         {
-            using var stream = info.OpenRead();
-            var contents = JsonSerializer.Deserialize(stream, MdsJson.Default.MdsContents)
+            byte[] bytes = File.ReadAllBytes(file);
+            var contents = JsonSerializer.Deserialize(bytes, MdsJson.Default.MdsContents)
                 ?? throw new RefusedFileException(
                     file, "$", "it is null; it must be an object with version and shards");
             return contents.Version == Version
-                ? new MdsIndex(directory, contents.Shards)
+                ? new MdsIndex(directory, contents.Shards, bytes)
                 : throw new RefusedFileException(
                     file, "version", $"{contents.Version} is not supported; it must be {Version}");
         }
@@ -173,11 +178,12 @@ public sealed class MdsIndex
     /// </summary>
     internal static MdsIndex Write(string directory, IReadOnlyList<MdsShard> shards)
     {
-        var index = new MdsIndex(directory, shards);
+        byte[] bytes = PythonJson.Write(JsonSerializer.SerializeToNode(
+            new MdsContents(Version, shards), MdsJson.Default.MdsContents));
+        var index = new MdsIndex(directory, shards, bytes);
         WholeFile.Write(index.IndexFile, file =>
         {
-            file.Write(PythonJson.Write(JsonSerializer.SerializeToNode(
-                new MdsContents(Version, shards), MdsJson.Default.MdsContents)));
+            file.Write(bytes);
             file.Flush(flushToDisk: true);
         });
         return index;
@@ -223,6 +229,11 @@ public sealed class MdsIndex
             : throw new RefusedFileException(
                 path, "file", $"it has {info.Length} bytes, but {IndexFile} says {shard.Stored.Bytes}");
     }
+
+    /// <summary>Whether a name is a relative path, with forward slashes, that does not lead out of a folder.</summary>
+    internal static bool IsInside(string name) => name.Length <= BasenameCharsMax
+        && !name.Contains('\\') && !name.Contains('\0')
+        && name.Split('/').All(part => part is not ("" or "." or ".."));
 
     private RefusedFileException Refused(string place, string reason) => new(IndexFile, place, reason);
 
@@ -305,10 +316,7 @@ public sealed class MdsIndex
 
     private void CheckFile(MdsFile file, string place)
     {
-        bool legal = file.Bytes >= 1 && file.Basename.Length <= BasenameCharsMax
-            && !file.Basename.Contains('\\') && !file.Basename.Contains('\0')
-            && file.Basename.Split('/').All(part => part is not ("" or "." or ".."));
-        if (!legal)
+        if (file.Bytes < 1 || !IsInside(file.Basename))
         {
             throw Refused(
                 place,

@@ -34,6 +34,22 @@ internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax,
         }
     }
 
+    /// <summary>Closes a shard as soon as nobody uses it, so that its next user opens it again.</summary>
+    public void Drop(int shard)
+    {
+        lock (_entries)
+        {
+            if (_entries.Remove(shard, out Entry? entry))
+            {
+                entry.IsDropped = true;
+                if (entry.Users == 0)
+                {
+                    entry.File?.Dispose();
+                }
+            }
+        }
+    }
+
     public void Dispose()
     {
         foreach (var entry in _entries.Values)
@@ -62,6 +78,11 @@ internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax,
         lock (_entries)
         {
             entry.Users--;
+            if (entry is { IsDropped: true, Users: 0 })
+            {
+                entry.File?.Dispose();
+            }
+
             while (_entries.Count > shardsMax || _entries.Values.Sum(e => e.File?.ScratchBytes ?? 0) > scratchBytesMax)
             {
                 var oldest = _entries.Values.Where(e => e.Users == 0).MinBy(e => e.LastTurn);
@@ -85,6 +106,8 @@ internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax,
         public MdsShardFile? File { get; set; }
 
         public int Users { get; set; }
+
+        public bool IsDropped { get; set; }
 
         public long LastTurn { get; set; }
     }

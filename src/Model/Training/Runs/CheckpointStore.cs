@@ -48,6 +48,28 @@ public sealed partial class CheckpointStore(
         stage.Folder, stage.CheckpointsKept, StageIdentity.Of(stage, data), StageIdentity.EarlierDigest(stage, data),
         stage.TakesOtherDevices);
 
+    /// <summary>The stage with the sample order of the run whose checkpoints are in the stage's folder.</summary>
+    /// <returns>The given stage if there are none, or if their order is not known to this release.</returns>
+    public static StageConfig WithOrderOf(StageConfig stage)
+    {
+        foreach (string path in PathsIn(stage.Folder))
+        {
+            try
+            {
+                using SafeTensorsFile file = SafeTensorsFile.Open(path);
+                int version = file.Metadata.TryGetValue(PartsKey, out string? parts)
+                    ? RunIdentity.Parse(parts).OrderVersion : SampleOrder.UniformVersion;
+                return SampleOrder.IsKnown(version) ? stage with { OrderVersion = version } : stage;
+            }
+            catch (Exception error) when (error is RefusedFileException or JsonException)
+            {
+                // Damaged; the stage resumes from the checkpoint before it.
+            }
+        }
+
+        return stage;
+    }
+
     /// <summary>Metadata of a checkpoint file, except the position.</summary>
     /// <param name="identity">Identity of the run.</param>
     public static Dictionary<string, string> MetadataOf(RunIdentity identity)

@@ -1,4 +1,5 @@
 // The configuration of a training stage, from a YAML file with the reference's keys.
+using System.Globalization;
 using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -20,12 +21,27 @@ public sealed record StageStart(string? Path, bool Average);
 /// <param name="Steps">Sampling steps.</param>
 /// <param name="Seed">Seed of all pictures.</param>
 /// <param name="Interval">Steps between panels.</param>
+/// <param name="IsScored">In a cluster, whether the pictures get a CLIP score.</param>
+/// <param name="DropMax">
+/// In a cluster, how far the CLIP score may fall below the best one before the stage is held; null for any distance.
+/// </param>
 public sealed record StagePanel(
-    IReadOnlyList<string> Prompts, string Encoders, double Guidance, int Steps, ulong Seed, long Interval);
+    IReadOnlyList<string> Prompts, string Encoders, double Guidance, int Steps, ulong Seed, long Interval,
+    bool IsScored = false, double? DropMax = null)
+{
+    /// <summary>Maximum number of prompts.</summary>
+    public const int PromptsMax = 64;
+
+    /// <summary>Maximum length of a prompt, in UTF-16 code units.</summary>
+    public const int PromptLengthMax = 2000;
+}
 
 /// <summary>A resolved training stage.</summary>
 public sealed record StageConfig
 {
+    private const string FoldersKey = "dataset.train.datadir", StreamsKey = "dataset.train.streams";
+    private static readonly string[] s_parts = ["proportion", "repeat", "choose"];
+
     /// <summary>Name of the stage.</summary>
     public required string Name { get; init; }
 
@@ -44,11 +60,29 @@ public sealed record StageConfig
     /// <summary>Fraction of the captions that are dropped.</summary>
     public required double CaptionDrop { get; init; }
 
-    /// <summary>Folders of the data sets of latents, which are concatenated.</summary>
+    /// <summary>
+    /// Folders of the data sets of latents, which are concatenated; "blob:" and a digest for a data set in a cluster's
+    /// store.
+    /// </summary>
     public required IReadOnlyList<string> DataFolders { get; init; }
+
+    /// <summary>The part of each data set in an epoch; empty if every sample of all occurs once.</summary>
+    public IReadOnlyList<StreamShare> Shares { get; init; } = [];
+
+    /// <summary>
+    /// Keys that hold the folders of the data sets, with those folders: one key for all, or one for each stream.
+    /// </summary>
+    public IEnumerable<(string Key, IReadOnlyList<string> Folders)> DataKeys => Shares.Count == 0
+        ? [(FoldersKey, DataFolders)]
+        : DataFolders.Select((folder, i) => ($"{StreamsKey}.{i}.datadir", (IReadOnlyList<string>)[folder]));
 
     /// <summary>Column of the latents.</summary>
     public required string LatentColumn { get; init; }
+
+    /// <summary>
+    /// Version of the sample order. A configuration has the version of new runs; a run that is resumed keeps its own.
+    /// </summary>
+    public int OrderVersion { get; init; } = SampleOrder.Version;
 
     /// <summary>Number of tokens of a caption.</summary>
     public required int CaptionLength { get; init; }
@@ -113,6 +147,7 @@ public sealed record StageConfig
         long steps = tree.Batches("trainer.max_duration");
         int batch = (int)tree.Integer("dataset.train_batch_size", 1, 1 << 24);
         int shards = ReadShards(tree, batch);
+        List<(string Folder, StreamShare Share)> streams = ReadStreams(tree);
         var config = new StageConfig
         {
             Name = name,
@@ -122,7 +157,8 @@ public sealed record StageConfig
                 "model.dtype", Precision.BFloat16, Precision.BFloat16, Precision.Float32, Precision.Auto)),
             StepSettings = ReadStep(tree, steps, shards, batch / shards),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
-            DataFolders = tree.Texts("dataset.train.datadir"),
+            DataFolders = streams.Count > 0 ? [.. streams.Select(stream => stream.Folder)] : tree.Texts(FoldersKey),
+            Shares = [.. streams.Select(stream => stream.Share)],
             LatentColumn = tree.Text(
                 "dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
             CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
@@ -145,7 +181,44 @@ public sealed record StageConfig
         };
         tree.RefuseUnknown();
         return config.DataFolders.Count > 0
-            ? config : throw tree.Wrong("dataset.train.datadir", "must list at least one folder of latents");
+            ? config : throw tree.Wrong(FoldersKey, "must list at least one folder of latents");
+    }
+
+    private static List<(string Folder, StreamShare Share)> ReadStreams(ConfigTree tree)
+    {
+        var streams = new List<(string Folder, StreamShare Share)>();
+        for (int i = 0; i < tree.Mappings(StreamsKey); i++)
+        {
+            string key = $"{StreamsKey}.{i}.";
+            string[] given = [.. s_parts.Where(name => tree.Has(key + name))];
+            if (given.Length > 1)
+            {
+                throw tree.Wrong(
+                    key + given[1], $"is given beside {given[0]}; a stream has one of proportion, repeat and choose");
+            }
+
+            streams.Add((tree.Text(key + "datadir"), given switch
+            {
+                ["proportion"] => new StreamShare(StreamShareKind.Proportion, tree.Number(key + given[0], 1e-9, 1)),
+                ["repeat"] => new StreamShare(StreamShareKind.Repeat, tree.Number(key + given[0], 1e-9, 1e6)),
+                ["choose"] => new StreamShare(
+                    StreamShareKind.Choose, tree.Integer(key + given[0], 1, int.MaxValue)),
+                _ => StreamShare.Whole,
+            }));
+        }
+
+        StreamShare[] proportions =
+            [.. streams.Select(stream => stream.Share).Where(share => share.Kind == StreamShareKind.Proportion)];
+        double sum = proportions.Sum(share => share.Value);
+        return streams.Count > 0 && tree.Has(FoldersKey)
+            ? throw tree.Wrong(StreamsKey, $"is given beside {FoldersKey}; leave out one of the two")
+            : proportions.Length > 0 && proportions.Length < streams.Count
+            ? throw tree.Wrong(StreamsKey, "has streams with and without a proportion; give all of them one, or none")
+            : proportions.Length > 0 && Math.Abs(sum - 1) > 1e-6
+            ? throw tree.Wrong(
+                StreamsKey, string.Create(
+                    CultureInfo.InvariantCulture, $"has proportions whose sum is {sum:0.######}; it must be 1"))
+            : streams;
     }
 
     // A run fixes its number of shards, V. If only the size of a microbatch is given, a microbatch is a shard.
@@ -270,7 +343,29 @@ public sealed record StageConfig
         var panel = new StagePanel(
             prompts, prompts.Length == 0 ? "" : tree.Text("panel.encoders"),
             tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
-            (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000, min: 1));
+            (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000, min: 1),
+            tree.OneOf("panel.score", "none", "none", "clip") == "clip",
+            tree.Has("panel.max_drop") ? tree.Number("panel.max_drop", 0, 100) : null);
+        if (prompts.Length > StagePanel.PromptsMax)
+        {
+            throw tree.Wrong(
+                "panel.prompts", $"has {prompts.Length} prompts; a panel has at most {StagePanel.PromptsMax}");
+        }
+
+        if (prompts.FirstOrDefault(prompt => string.IsNullOrWhiteSpace(prompt)
+            || prompt.Length > StagePanel.PromptLengthMax) is { } wrong)
+        {
+            throw tree.Wrong(
+                "panel.prompts",
+                $"has a prompt of {wrong.Length} characters; each has 1 to {StagePanel.PromptLengthMax}, and not only "
+                + "blanks");
+        }
+
+        if (panel is { DropMax: not null, IsScored: false })
+        {
+            throw tree.Wrong("panel.max_drop", "needs a score: set panel.score to clip");
+        }
+
         return prompts.Length == 0 ? null : panel;
     }
 }

@@ -46,3 +46,27 @@ public static class StageCost
         return rate;
     }
 }
+
+/// <summary>The time of a step in a cluster of equal devices, calculated.</summary>
+/// <param name="Seconds">Seconds of a step.</param>
+/// <param name="ExchangeSeconds">
+/// Seconds of the step in which gradients are exchanged; it is assumed that nothing is computed meanwhile.
+/// </param>
+public readonly record struct ClusterStep(double Seconds, double ExchangeSeconds)
+{
+    /// <summary>Calculates a step of a stage.</summary>
+    /// <param name="stage">The stage.</param>
+    /// <param name="parameters">Number of the network's parameters; a gradient has 4 bytes for each.</param>
+    /// <param name="devices">Number of devices; no more of them compute than the batch has shards.</param>
+    /// <param name="flops">Sustained rate of a device, in floating-point operations per second.</param>
+    /// <param name="bits">Network of a device in bits per second, in each direction.</param>
+    public static ClusterStep Of(StageConfig stage, double parameters, int devices, double flops, double bits)
+    {
+        int shards = stage.StepSettings.Shards, members = Math.Min(devices, shards);
+        double shard = StageCost.SampleFlops(stage) * stage.StepSettings.Microbatch / flops;
+
+        // Each device sends a sum of its shards to the owners of the slices, and its own slice's total to all.
+        double exchange = 2 * 4 * parameters * (members - 1) / members * 8 / bits;
+        return new ClusterStep((Math.Ceiling(shards / (double)members) * shard) + exchange, exchange);
+    }
+}

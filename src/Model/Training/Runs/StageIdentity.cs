@@ -33,7 +33,8 @@ public static class StageIdentity
         LatentColumn = config.LatentColumn,
         Samples = data.Count,
         Data = data.Digest,
-        OrderVersion = SampleOrder.Version,
+        Streams = data.Mix.Name,
+        OrderVersion = config.OrderVersion,
         Device = ProcessorKind.TrainingName,
     };
 

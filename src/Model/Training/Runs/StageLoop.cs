@@ -20,6 +20,9 @@ public static class StageLoop
     /// </param>
     /// <param name="cancellation">Stops the run at the end of the current step.</param>
     /// <param name="look">Called after every step and its checkpoint; it may use the network.</param>
+    /// <exception cref="RefusedFileException">
+    /// A file of the data is damaged or has changed; a checkpoint of the steps before is written.
+    /// </exception>
     /// <exception cref="TrainingDivergedException">The loss or the gradients keep growing.</exception>
     /// <exception cref="TrainingFailedException">
     /// Too many consecutive batches have no usable sample, or less than <see cref="StageRules.PartAppliedMin"/> of the
@@ -56,7 +59,17 @@ public static class StageLoop
     private static StepResult RunStep(StageState stage, IGradientExchange exchange)
     {
         long start = Stopwatch.GetTimestamp(), step = stage.Position.Step;
-        GradientSum total = exchange.Sum(step);
+        GradientSum total;
+        try
+        {
+            total = exchange.Sum(step);
+        }
+        catch (RefusedFileException)
+        {
+            stage.Save(); // The data cannot be read now; the steps before are not lost.
+            throw;
+        }
+
         BatchOutcome batch = stage.Engine.Measure(total);
         double rate = stage.Config.StepSettings.LearningRate.At(step);
         StepVerdict verdict = stage.Advance(total, batch);

@@ -29,6 +29,7 @@ public sealed class StageState : IDisposable
     /// </exception>
     public StageState(StageConfig config, ITrainingData data, Action<string> remark)
     {
+        config = CheckpointStore.WithOrderOf(config);
         (Config, _rules, _data, _remark) = (config, config.Rules, data, remark);
         Network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(Network, config.Seed);
@@ -39,7 +40,8 @@ public sealed class StageState : IDisposable
             StageResult.Load(Network, config.Start);
         }
 
-        var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
+        var source = new SeededShards(
+            data, settings, config.Network, config.Seed, config.CaptionDrop, config.OrderVersion);
         Lanes = LanePlan.OfProcess(
             settings.Shards, settings.ThreadsPerShard!.Value, get_num_threads(),
             Network.parameters().Sum(p => p.numel()));

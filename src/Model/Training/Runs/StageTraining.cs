@@ -47,7 +47,7 @@ public static class StageTraining
         }
 
         audience.Line(
-            $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch} in "
+            $"{stage.Name}: {data.Count:n0} samples{Mixed(data)}, batch {stage.StepSettings.GlobalBatch} in "
             + $"{state.Identity.Shards} shards ({state.Lanes.Lanes} at a time, threads per shard: "
             + $"{state.Identity.ThreadsPerShard}), {state.Identity.Precision}, from batch {state.Position.Step} of "
             + $"{stage.Steps}");
@@ -74,6 +74,10 @@ public static class StageTraining
         audience.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
         return state.IsComplete;
     }
+
+    private static string Mixed(LatentData data) => data.Mix.IsPlain ? "" : $", {data.Mix.Count:n0} in an epoch ("
+        + string.Join(", ", data.Streams.Zip(data.Mix.Chosen, (stream, chosen) => $"{chosen:n0} of {stream.Name}"))
+        + ")";
 
     private static void Train(StageState state, IStageAudience audience, CancellationToken cancellation)
     {

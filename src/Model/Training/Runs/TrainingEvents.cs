@@ -17,7 +17,7 @@ public sealed class TrainingEvents : IDisposable
 
     private const string Start = "events.out.tfevents.";
 
-    private readonly FileStream _file;
+    private readonly Stream _file;
     private readonly TimeProvider _clock;
 
     /// <summary>
@@ -46,6 +46,15 @@ public sealed class TrainingEvents : IDisposable
                 Step = step, SessionLog = new SessionLog { Status = SessionLog.Types.SessionStatus.Start },
             });
         }
+    }
+
+    /// <summary>Begins an event file in a stream, which is disposed with it.</summary>
+    /// <param name="file">The stream.</param>
+    /// <param name="clock">Source of event times.</param>
+    public TrainingEvents(Stream file, TimeProvider clock)
+    {
+        (_file, _clock) = (file, clock);
+        Write(new Event { FileVersion = "brain.Event:2" });
     }
 
     /// <summary>Adds a point of a curve; values that are not finite are left out.</summary>

@@ -157,8 +157,12 @@ public static class TrainingReport
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
-    // A curve as SVG: a line through the means over equal parts of the run.
-    private static string Curve(
+    /// <summary>Draws a curve as SVG: a line through the means over equal parts of the steps.</summary>
+    /// <param name="name">Title of the curve.</param>
+    /// <param name="steps">Steps with finite values; at least one.</param>
+    /// <param name="value">The value of a step.</param>
+    /// <param name="isLogarithmic">Whether the axis of the values is logarithmic.</param>
+    public static string Curve(
         string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {
         int points = Math.Min(PointsMax, steps.Length);

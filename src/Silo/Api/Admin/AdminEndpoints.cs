@@ -120,6 +120,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
             Sessions = (int)(fields.Whole("sessions", 0, TenantSettings.SessionsMax) ?? old.Sessions),
             StoredMegabytes =
                 (int)(fields.Whole("stored_megabytes", 0, TenantSettings.StoredMegabytesMax) ?? old.StoredMegabytes),
+            MayTrain = fields.Flag("may_train") ?? old.MayTrain,
         };
         TenantAnswer answer = await calls.CallAsync(() => grains.Tenant(tenant).PutAsync(settings));
         return answer.View is { } view ? TypedResults.Ok(TenantResponse.Of(view)) : Refused(answer);

@@ -28,6 +28,12 @@ internal sealed record PutTenantRequest
     /// retained.
     /// </summary>
     public int? StoredMegabytes { get; init; }
+
+    /// <summary>
+    /// Whether the tenant may submit training runs. Trainers read whatever folder a run names, so the right is for
+    /// trusted tenants.
+    /// </summary>
+    public bool? MayTrain { get; init; }
 }
 
 /// <summary>A request for a key.</summary>
@@ -45,17 +51,19 @@ internal sealed record CreateKeyRequest
 /// <param name="EvaluationsPerDay">Maximum number of network evaluations per day (UTC).</param>
 /// <param name="Sessions">Maximum number of sessions at once.</param>
 /// <param name="StoredMegabytes">Maximum size of stored state in MiB.</param>
+/// <param name="MayTrain">Whether the tenant may submit training runs.</param>
 /// <param name="Keys">The tenant's keys, without their secrets.</param>
 /// <param name="Open">Number of generations that are open now.</param>
 /// <param name="EvaluationsToday">Number of network evaluations used today (UTC).</param>
 internal sealed record TenantResponse(
     string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, int Sessions,
-    int StoredMegabytes,
+    int StoredMegabytes, bool MayTrain,
     KeyResponse[] Keys, int Open, long EvaluationsToday)
 {
     public static TenantResponse Of(TenantView view) => new(
         view.Id.Name, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
         view.Settings.EvaluationsPerDay, view.Settings.Sessions, view.Settings.StoredMegabytes,
+        view.Settings.MayTrain,
         [.. view.Keys.Select(key => new KeyResponse(key.Label, key.Hash, key.CreatedAt))], view.Open,
         view.EvaluationsToday);
 }

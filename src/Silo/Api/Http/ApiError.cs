@@ -40,6 +40,10 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError NotAdmin { get; } = new(
         403, InvalidRequest, "not_admin", "This route requires the administrator's key.");
 
+    public static ApiError NotTrainer { get; } = new(
+        403, InvalidRequest, "not_trainer",
+        "Your tenant may not train. The administrator can grant this right (atelier tenants put TENANT --may-train).");
+
     public static ApiError NoTenant { get; } = new(
         403, InvalidRequest, "no_tenant", "The administrator has no generations: use a tenant's key.");
 

@@ -43,7 +43,10 @@ internal sealed record ModelResponse
     /// </summary>
     public required int? PromptTokensMax { get; init; }
 
-    public static ModelResponse Of(ModelCard card) => new()
+    /// <summary>The checkpoint that the model was published from; null for a model from a folder.</summary>
+    public TrainedResponse? Trained { get; init; }
+
+    public static ModelResponse Of(ModelCard card, bool? superseded) => new()
     {
         Id = card.Name,
         Digest = card.Digest.Value,
@@ -54,7 +57,23 @@ internal sealed record ModelResponse
         Steps = card.Steps,
         Guidance = card.Guidance,
         PromptTokensMax = card.PromptTokensMax > 0 ? card.PromptTokensMax : null,
+        Trained = card.Origin is { } origin ? TrainedResponse.Of(origin, superseded) : null,
     };
+}
+
+/// <summary>The checkpoint that a model was published from.</summary>
+/// <param name="Run">The training run.</param>
+/// <param name="Stage">Index of the stage.</param>
+/// <param name="Step">Number of steps that the checkpoint includes.</param>
+/// <param name="Digest">SHA-256 of the checkpoint's last weights, as a stage shows it at its end.</param>
+/// <param name="Superseded">
+/// Whether the run has gone back behind that step since, so that its result does not contain these weights. Null if the
+/// run did not answer.
+/// </param>
+internal sealed record TrainedResponse(string Run, int Stage, long Step, string Digest, bool? Superseded)
+{
+    public static TrainedResponse Of(ModelOrigin origin, bool? superseded) =>
+        new(origin.Run, origin.Stage, origin.Step, origin.Weights, superseded);
 }
 
 /// <summary>The models.</summary>

@@ -20,7 +20,7 @@ public sealed class IdentityTests : IDisposable
     private const string EarlierDigest = "1ef73dc646a7091ad9223ff1d4ed1b43792ff62b1eee205a2aecc269bf6911ea";
 
     private readonly TemporaryFolder _folder = new();
-    private readonly List<string> _told = [];
+    private readonly List<string> _remarks = [];
 
     private StageConfig Config => ToyStage.Config(_folder["run"]);
 
@@ -60,8 +60,25 @@ public sealed class IdentityTests : IDisposable
     public void OtherOrderVersion_IsRefused()
     {
         ToyStage.Run(Config, 3);
-        Rewrite(identity => identity with { OrderVersion = 2 });
-        Refused(Config, "the version of the sample order is 2 there and 1 here.");
+        Rewrite(identity => identity with { OrderVersion = 3 });
+        Refused(Config, "the version of the sample order is 3 there and 2 here.");
+    }
+
+    [Fact]
+    public void ARunBegunInTheEarlierOrder_KeepsIt()
+    {
+        StageConfig earlier = Config with { OrderVersion = SampleOrder.UniformVersion };
+        string whole = ToyStage.Run(earlier with { Folder = _folder["whole"] });
+        Assert.NotEqual(whole, ToyStage.Run(Config with { Folder = _folder["new"] }));
+        ToyStage.Run(earlier, 3);
+        ToyStage.Run(Config, 5);
+        using (var damaged = new FileStream(_folder["run/stop-000000008.safetensors"], FileMode.Open))
+        {
+            damaged.SetLength(100);
+        }
+
+        Assert.Equal(whole, ToyStage.Run(Config, remarks: _remarks));
+        Assert.Contains("The previous checkpoint is used.", Assert.Single(_remarks));
     }
 
     [Fact]
@@ -78,9 +95,9 @@ public sealed class IdentityTests : IDisposable
         StageConfig mixed = Config with { TakesOtherDevices = true };
         Refused(mixed with { Seed = 8 }, "seed is 7 there and 8 here.");
 
-        ToyStage.Run(mixed, 5, told: _told);
-        Assert.Contains($"several kinds of devices ({Other}, {own}; trainer.mixed)", Assert.Single(_told));
-        Assert.Contains("bit-identical results are no longer guaranteed", _told[0]);
+        ToyStage.Run(mixed, 5, remarks: _remarks);
+        Assert.Contains($"several kinds of devices ({Other}, {own}; trainer.mixed)", Assert.Single(_remarks));
+        Assert.Contains("bit-identical results are no longer guaranteed", _remarks[0]);
         Assert.Contains(
             $"| kind of device | {Other}, {own}; results may differ in bits (trainer.mixed) |",
             File.ReadAllText(Path.Combine(mixed.Folder, TrainingReport.FileName)));
@@ -95,9 +112,9 @@ public sealed class IdentityTests : IDisposable
     [Fact]
     public void RunOnOneKindOfDevice_SaysNothingOfMixing()
     {
-        ToyStage.Run(Config with { TakesOtherDevices = true }, 3, told: _told);
-        ToyStage.Run(Config, told: _told);
-        Assert.Empty(_told);
+        ToyStage.Run(Config with { TakesOtherDevices = true }, 3, remarks: _remarks);
+        ToyStage.Run(Config, remarks: _remarks);
+        Assert.Empty(_remarks);
         string report = File.ReadAllText(Path.Combine(Config.Folder, TrainingReport.FileName));
         Assert.Contains("| shards of a batch | 8, threads per shard: 1 |", report);
         Assert.Matches(@"\| kind of device \| cpu-[^ ,;]* \|", report);
@@ -106,13 +123,14 @@ public sealed class IdentityTests : IDisposable
     [Fact]
     public void CheckpointOfAnEarlierRelease_IsResumed_AndSaysWhatIsNotKnown()
     {
-        string whole = ToyStage.Run(ToyStage.Config(_folder["whole"]));
-        ToyStage.Run(Config, 8);
+        StageConfig earlier = Config with { OrderVersion = SampleOrder.UniformVersion };
+        string whole = ToyStage.Run(earlier with { Folder = _folder["whole"] });
+        ToyStage.Run(earlier, 8);
         AsEarlierRelease(EarlierDigest);
         Refused(Config with { Seed = 8 }, "is of a run with another network, seed, batch, stage or data");
-        Assert.Equal(whole, ToyStage.Run(Config, told: _told));
+        Assert.Equal(whole, ToyStage.Run(Config, remarks: _remarks));
         Assert.Contains(
-            "was written by an earlier release, which recorded neither shards nor threads", Assert.Single(_told));
+            "was written by an earlier release, which recorded neither shards nor threads", Assert.Single(_remarks));
         using SafeTensorsFile last = SafeTensorsFile.Open(_folder["run/stop-000000020.safetensors"]);
         Assert.Equal(8, RunIdentity.Parse(last.Metadata["identity_parts"]).Shards);
     }

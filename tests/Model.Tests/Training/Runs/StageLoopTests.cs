@@ -52,6 +52,21 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
+    public void DataThatChanges_StopsTheRun_WithACheckpointOfTheStepsBefore()
+    {
+        using var folder = new TemporaryFolder();
+        string whole = ToyStage.Run(ToyStage.Config(folder["whole"]));
+        StageConfig config = ToyStage.Config(folder["run"]);
+        int read = 0;
+        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => ++read <= 8 * config.StepSettings.GlobalBatch
+            ? null : throw new RefusedFileException("shard.00003.mds", "file", "has changed."));
+        RefusedFileException refusal = Assert.Throws<RefusedFileException>(() => ToyStage.Run(config, data: data));
+        Assert.Equal("shard.00003.mds", refusal.File);
+        Assert.Equal(8, CheckpointStore.NewestStep(config.Folder));
+        Assert.Equal(whole, ToyStage.Run(config));
+    }
+
+    [Fact]
     public void Run_KilledAtEveryStep_EndsWithTheSameWeights()
     {
         using var folder = new TemporaryFolder();
@@ -60,7 +75,7 @@ public sealed class StageLoopTests : IDisposable
         {
             StageLoop.Run(
                 run, new LocalExchange(run.Engine),
-                report => Copy(config.Folder, folder[$"told-{report.Step}"]), CancellationToken.None,
+                report => Copy(config.Folder, folder[$"reported-{report.Step}"]), CancellationToken.None,
                 report => Copy(config.Folder, folder[$"killed-{report.Step}"]));
         }
 
@@ -72,8 +87,8 @@ public sealed class StageLoopTests : IDisposable
             Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
 
             // Killed as a step is reported, the run resumes at that step or before, and reports it again.
-            using var told = new StageState(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
-            Assert.InRange(told.Position.Step, 0, step);
+            using var reported = new StageState(ToyStage.Config(folder[$"reported-{step}"]), ToyStage.Data, _ => { });
+            Assert.InRange(reported.Position.Step, 0, step);
         }
     }
 
@@ -123,9 +138,9 @@ public sealed class StageLoopTests : IDisposable
             file.SetLength(file.Length / 2);
         }
 
-        List<string> told = [];
-        Assert.Equal(whole, ToyStage.Run(config, told: told));
-        Assert.Contains(Path.GetFileName(newest), Assert.Single(told));
+        List<string> remarks = [];
+        Assert.Equal(whole, ToyStage.Run(config, remarks: remarks));
+        Assert.Contains(Path.GetFileName(newest), Assert.Single(remarks));
         Assert.True(File.Exists(newest + ".set-aside"));
     }
 
@@ -169,11 +184,11 @@ public sealed class StageLoopTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 3 or 8 ? value : null, isCaption);
-        List<string> told = [];
-        string whole = ToyStage.Run(config with { Folder = folder["whole"] }, data: data, told: told);
+        List<string> remarks = [];
+        string whole = ToyStage.Run(config with { Folder = folder["whole"] }, data: data, remarks: remarks);
         Assert.Equal(
             [$"sample 3: {column} holds {name}", $"sample 8: {column} holds {name}"],
-            told.Select(text => text.Split(';')[0]).Order());
+            remarks.Select(text => text.Split(';')[0]).Order());
         for (int stop = 1; stop <= 3; stop++)
         {
             ToyStage.Run(config, 5, data);
@@ -276,10 +291,10 @@ public sealed class StageLoopTests : IDisposable
             ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
         ToyStage.Run(config, 6);
         var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
-        List<string> told = [];
-        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
+        List<string> remarks = [];
+        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, remarks: remarks));
         Assert.Contains("lower learning rate", error.Message);
-        Assert.Equal(2, told.Count(text => text.Contains("rolled back", StringComparison.Ordinal)));
+        Assert.Equal(2, remarks.Count(text => text.Contains("rolled back", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -299,12 +314,12 @@ public sealed class StageLoopTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1 } };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample == 4 ? 1e30f : null);
-        List<string> told = [];
-        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
+        List<string> remarks = [];
+        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, remarks: remarks));
         Assert.Contains("sample 4 alone has a loss of ", error.Message);
         Assert.DoesNotContain("learning rate", error.Message);
-        Assert.NotEmpty(told);
-        Assert.All(told, text => Assert.Contains("sample 4 alone has a loss of ", text));
+        Assert.NotEmpty(remarks);
+        Assert.All(remarks, text => Assert.Contains("sample 4 alone has a loss of ", text));
     }
 
     [Fact]

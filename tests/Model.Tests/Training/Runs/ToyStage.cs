@@ -43,9 +43,9 @@ internal static class ToyStage
 
     /// <summary>Runs to the end, or for that many steps, and returns the digest of the weights.</summary>
     public static string Run(
-        StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
+        StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? remarks = null)
     {
-        using var run = new StageState(config, data ?? Data, text => told?.Add(text));
+        using var run = new StageState(config, data ?? Data, text => remarks?.Add(text));
         using var stop = new CancellationTokenSource();
         int made = 0;
         StageLoop.Run(

@@ -52,94 +52,6 @@ public sealed class AdminTests(ApiCluster cluster)
             HttpMethod.Post, "/v1/generations", """{"prompt":"a"}""").ErrorAsync(HttpStatusCode.Unauthorized);
     }
 
-    [Theory]
-    [InlineData("""{"id":"a/b","stages":[{"configuration":"x"}]}""", "id")]
-    [InlineData("""{"id":"run","stages":null}""", "stages")]
-    [InlineData("""{"id":"run","stages":[]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[null]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[{"configuration":null}]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":null}]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":[null]}]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":["c"]}]}""", "stages")]
-    [InlineData("""{"id":"run","stages":[{"configuration":"a: b"}]}""", "stages")]
-    public async Task RunThatCannotBeTrained_IsRefused_AndNotStored(string body, string param)
-    {
-        using HttpClient admin = cluster.Admin();
-        (_, string? named, _) = await admin.SendAsync(HttpMethod.Post, "/v1/training/runs", body)
-            .ErrorAsync(HttpStatusCode.BadRequest);
-        Assert.Equal(param, named);
-        await admin.SendAsync(HttpMethod.Get, "/v1/training/runs/run").ErrorAsync(HttpStatusCode.NotFound);
-    }
-
-    [Theory]
-    [InlineData(1, "model.dim=48", "stages[1] (toy) cannot start from stages[0] (toy)", "dim is 48, and 32 in toy")]
-    [InlineData(0, "trainer.mixed=true", "stages[0] (toy) sets trainer.mixed", "Leave trainer.mixed out")]
-    [InlineData(0, "trainer.shards=3", "trainer.shards", "power of two")]
-    public async Task AStageThatCannotBeTrained_IsRejected_WithWhatWouldBeRight(
-        int stage, string change, string named, string right)
-    {
-        using HttpClient admin = cluster.Admin();
-        string[][] overrides = [["trainer.save_folder=a"], ["trainer.load_path=a", "trainer.save_folder=b"]];
-        overrides[stage] = [.. overrides[stage], change];
-        (_, string? param, string message) = await admin.SendAsync(
-            HttpMethod.Post, "/v1/training/runs", RunOf("named", overrides)).ErrorAsync(HttpStatusCode.BadRequest);
-        Assert.Equal("stages", param);
-        Assert.Contains(named, message, StringComparison.Ordinal);
-        Assert.Contains(right, message, StringComparison.Ordinal);
-        await admin.SendAsync(HttpMethod.Get, "/v1/training/runs/named").ErrorAsync(HttpStatusCode.NotFound);
-    }
-
-    [Fact]
-    public async Task ARun_IsSubmittedOnce_Listed_AndCancelled()
-    {
-        using HttpClient admin = cluster.Admin();
-        string[][] stages = [["trainer.save_folder=a"], ["trainer.load_path=a", "dataset.image_size=128"]];
-        string body = RunOf("adm-run", stages);
-        JsonElement run = await admin.SendAsync(HttpMethod.Post, "/v1/training/runs", body)
-            .JsonAsync(HttpStatusCode.Accepted);
-        Assert.Equal(("running", 2), (run.Text("status"), run.GetProperty("stage_count").GetInt32()));
-        Assert.Equal("No trainer is available; the stage waits.", run.GetProperty("stages")[0].Text("trouble"));
-        await admin.SendAsync(HttpMethod.Post, "/v1/training/runs", body).JsonAsync(HttpStatusCode.Accepted);
-        (string code, _, string message) = await admin.SendAsync(
-            HttpMethod.Post, "/v1/training/runs", RunOf("adm-run", [["trainer.save_folder=c"]]))
-            .ErrorAsync(HttpStatusCode.Conflict);
-        Assert.Equal("id_conflict", code);
-        Assert.Contains("use another id", message, StringComparison.Ordinal);
-        JsonElement list = await admin.SendAsync(HttpMethod.Get, "/v1/training/runs").JsonAsync();
-        Assert.Contains(list.GetProperty("data").EnumerateArray(), one => one.Text("id") == "adm-run");
-        await admin.SendAsync(HttpMethod.Post, "/v1/training/runs/adm-run/export").ErrorAsync(HttpStatusCode.Conflict);
-
-        using HttpClient tenant = await cluster.ClientAsync("adm-run-tenant");
-        await tenant.SendAsync(HttpMethod.Get, "/v1/training/runs/adm-run").ErrorAsync(HttpStatusCode.Forbidden);
-        Assert.Equal(
-            HttpStatusCode.NoContent,
-            (await admin.SendAsync(HttpMethod.Delete, "/v1/training/runs/adm-run")).StatusCode);
-        run = await admin.SendAsync(HttpMethod.Get, "/v1/training/runs/adm-run").JsonAsync();
-        Assert.Equal("cancelled", run.Text("status"));
-        list = await admin.SendAsync(HttpMethod.Get, "/v1/training/runs").JsonAsync();
-        Assert.DoesNotContain(list.GetProperty("data").EnumerateArray(), one => one.Text("id") == "adm-run");
-        foreach (string url in new[] { "/v1/training/runs/none", "/v1/training/runs/a.b" })
-        {
-            await admin.SendAsync(HttpMethod.Get, url).ErrorAsync(HttpStatusCode.NotFound);
-            await admin.SendAsync(HttpMethod.Delete, url).ErrorAsync(HttpStatusCode.NotFound);
-        }
-    }
-
-    private static string RunOf(string id, string[][] overrides)
-    {
-        const string Configuration =
-            "exp_name: toy\nseed: 3\nmodel: {dit_arch: custom, dim: 32, depth: 2, head_dim: 16, multiple_of: 16, "
-            + "patch_mixer_depth: 1, patch_mixer_dim: 32, num_experts: 4, caption_channels: 128, latent_res: 16, "
-            + "p_mean: -0.6, p_std: 1.2, train_mask_ratio: 0.5, dtype: float32}\n"
-            + "dataset: {image_size: 64, caption_length: 32, train_batch_size: 8, train: {datadir: [data]}}\n"
-            + "optimizer: {lr: 1.0e-3}\nscheduler: {name: cosine, t_warmup: 5ba}\n"
-            + "trainer: {shards: 4, max_duration: 300ba, save_interval: 20ba}\n";
-        return JsonSerializer.Serialize(new
-        {
-            id, stages = overrides.Select(one => new { configuration = Configuration, overrides = one }),
-        });
-    }
-
     [Fact]
     public async Task AClosedTenant_HasNoLinks_AndTheNextOfItsName_FindsNoneOfItsData()
     {
@@ -281,19 +193,27 @@ public sealed class AdminTests(ApiCluster cluster)
         string[] expected =
         [
             "delete /v1/admin/tenants/{tenant}", "delete /v1/admin/tenants/{tenant}/keys/{hash}",
-            "delete /v1/generations/{id}", "delete /v1/sessions/{id}", "delete /v1/training/runs/{id}",
+            "delete /v1/generations/{id}", "delete /v1/models/{id}", "delete /v1/sessions/{id}",
+            "delete /v1/training/runs/{id}",
             "get /v1/admin/status", "get /v1/admin/tenants", "get /v1/admin/tenants/{tenant}",
             "get /v1/generations/{id}", "get /v1/generations/{id}/events",
             "get /v1/generations/{id}/picture", "get /v1/generations/{id}/previews/{index}", "get /v1/models",
             "get /v1/models/{id}", "get /v1/pictures/{token}",
             "get /v1/sessions/{id}", "get /v1/sessions/{id}/generations", "get /v1/training/runs",
-            "get /v1/training/runs/{id}", "post /v1/admin/blobs/sweep",
+            "get /v1/training/runs/{id}", "get /v1/training/runs/{id}/events",
+            "get /v1/training/runs/{id}/stages/{stage}/curves/{curve}.svg",
+            "get /v1/training/runs/{id}/stages/{stage}/events.tfevents",
+            "get /v1/training/runs/{id}/stages/{stage}/metrics",
+            "get /v1/training/runs/{id}/stages/{stage}/panels/{step}.png",
+            "get /v1/training/runs/{id}/stages/{stage}/report", "post /v1/admin/blobs/sweep",
             "post /v1/admin/tenants/{tenant}/keys",
             "post /v1/generations", "post /v1/generations/{id}/cancel",
             "post /v1/images/generations", "post /v1/sessions", "post /v1/sessions/{id}/generations",
-            "post /v1/sessions/{id}/generations/{generation}/variations", "post /v1/training/runs",
-            "post /v1/training/runs/{id}/export", "post /v1/training/runs/{id}/resume",
-            "put /v1/admin/tenants/{tenant}",
+            "post /v1/sessions/{id}/generations/{generation}/variations",
+            "post /v1/training/data/{set}/{sha256}/hold", "post /v1/training/runs",
+            "post /v1/training/runs/{id}/export", "post /v1/training/runs/{id}/pause",
+            "post /v1/training/runs/{id}/publish", "post /v1/training/runs/{id}/resume",
+            "put /v1/admin/tenants/{tenant}", "put /v1/training/data/{set}/{sha256}",
         ];
         Assert.Equal(expected, routes);
 

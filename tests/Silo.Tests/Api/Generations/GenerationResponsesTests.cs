@@ -1,4 +1,4 @@
-// Goal: a generation's place in the queue is told as people read it. Method: the response of a view.
+// Goal: a generation's place in the queue is reported in numbers for people. Method: the response of a view.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -14,7 +14,7 @@ public sealed class GenerationResponsesTests
     [InlineData(1.26, 1.3)]
     [InlineData(12.04, 12.0)]
     [InlineData(null, null)]
-    public void TheWait_IsRoundedToATenthOfASecond(double? seconds, double? told)
+    public void TheWait_IsRoundedToATenthOfASecond(double? seconds, double? reported)
     {
         var view = new GenerationView
         {
@@ -25,6 +25,6 @@ public sealed class GenerationResponsesTests
             Place = new QueuePlace(3, seconds is { } wait ? TimeSpan.FromSeconds(wait) : null),
         };
         GenerationResponse response = GenerationResponse.Of(view);
-        Assert.Equal((3, told), (response.Position, response.WaitSeconds));
+        Assert.Equal((3, reported), (response.Position, response.WaitSeconds));
     }
 }

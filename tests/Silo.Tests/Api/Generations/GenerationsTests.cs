@@ -7,6 +7,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains;
+using Atelier.Grains.Tests;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Tests.Devices;
 using Microsoft.AspNetCore.Builder;
@@ -205,11 +206,9 @@ public sealed class GenerationsTests(ApiCluster cluster)
             var key = new GenerationKey(new TenantId("gen-leave"), new GenerationId("one"));
             Assert.Null((await cluster.Grains.Generation(key).ViewAsync())!.EndedAt);
             reader.Dispose();
-            while (await client.SendAsync(HttpMethod.Get, "/v1/generations/one").JsonAsync() is var view
-                && view.Text("phase") != "cancelled")
-            {
-                await Task.Delay(10, ApiCluster.Cancellation);
-            }
+            await Eventually.TrueAsync(async () =>
+                (await client.SendAsync(HttpMethod.Get, "/v1/generations/one").JsonAsync()).Text("phase")
+                    == "cancelled");
         }
 
         await client.SendAsync(

@@ -29,8 +29,8 @@ public sealed class ApiErrorsTests
             Number = new EventNumber((int)GenerationPhase.Done, 0), Phase = GenerationPhase.Failed, Error = error,
             Message = "Why.",
         };
-        ApiError told = ApiError.Of(end);
-        Assert.Equal((status, code, "Why."), (told.Status, told.Code, told.Message));
-        Assert.NotEqual(true, told.ShouldRetry);
+        ApiError reported = ApiError.Of(end);
+        Assert.Equal((status, code, "Why."), (reported.Status, reported.Code, reported.Message));
+        Assert.NotEqual(true, reported.ShouldRetry);
     }
 }

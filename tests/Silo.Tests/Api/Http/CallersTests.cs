@@ -52,11 +52,11 @@ public sealed class CallersTests(ApiCluster cluster)
 
         // The answer to a stale ticket contains the time, so that a gateway whose clock differs can sign again; the
         // answer to a forged one does not.
-        foreach ((Tickets tickets, bool tells) in new[] { (late, true), (foreign, false) })
+        foreach ((Tickets tickets, bool hasTime) in new[] { (late, true), (foreign, false) })
         {
             string ticket = tickets.Sign(s_tenant, method, path, []);
             using HttpResponseMessage answer = await client.SendAsync(verb, path, null, (Tickets.Header, ticket));
-            Assert.Equal(tells, answer.Headers.Contains(Tickets.ClockHeader));
+            Assert.Equal(hasTime, answer.Headers.Contains(Tickets.ClockHeader));
         }
 
         // Two tickets count as none, and headers that look like internal ones have no effect.
@@ -126,7 +126,8 @@ public sealed class CallersTests(ApiCluster cluster)
             (await client.SendAsync(HttpMethod.Get, "/nothing").ErrorAsync(HttpStatusCode.NotFound)).Code);
         Assert.Equal(
             "method_not_allowed",
-            (await client.SendAsync(HttpMethod.Delete, "/v1/models").ErrorAsync(HttpStatusCode.MethodNotAllowed)).Code);
+            (await client.SendAsync(HttpMethod.Delete, "/v1/generations")
+                .ErrorAsync(HttpStatusCode.MethodNotAllowed)).Code);
 
         // Requests that the server itself cannot read get a status and nothing else.
         Assert.Equal(

@@ -7,6 +7,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains;
+using Atelier.Grains.Tests;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Tests.Devices;
 using Microsoft.AspNetCore.Builder;
@@ -14,6 +15,7 @@ using Xunit;
 
 namespace Atelier.Silo.Tests.Api.Images;
 
+#pragma warning disable VSTHRD003 // Waits begin before what ends them.
 [Collection(nameof(ApiCluster))]
 public sealed class ImagesTests(ApiCluster cluster)
 {
@@ -61,6 +63,47 @@ public sealed class ImagesTests(ApiCluster cluster)
             { Steps = 2, Guidance = 1, Negative = "red" };
             Assert.Equal(
                 TinyModels.Expected(ApiCluster.Default, spec), image.GetProperty("b64_json").GetBytesFromBase64());
+        }
+    }
+
+    // Two steps of a picture are three evaluations. If the client leaves before the first, each picture that a worker
+    // has begun counts with one step of eight.
+    [Fact]
+    public async Task TenImages_AreChargedForWhatWasComputed()
+    {
+        const string Tenant = "images-ten";
+        using HttpClient client = await cluster.ClientAsync(Tenant);
+        JsonElement answer = await client.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"ten","n":10,"steps":2}""").JsonAsync();
+        Assert.Equal(10, answer.GetProperty("data").GetArrayLength());
+        Assert.Equal(30, answer.GetProperty("usage").GetProperty("output_tokens").GetInt32());
+        Assert.Equal(30, await ChargedAsync());
+
+        const string Left = """{"prompt":"left","n":10,"steps":8}""";
+        using (cluster.Device.HoldAfter(0))
+        {
+            using var leaving = CancellationTokenSource.CreateLinkedTokenSource(ApiCluster.Cancellation);
+            using HttpContent content = ApiCalls.Json(Left);
+            Task<HttpResponseMessage> waiting = client.PostAsync(ApiCalls.Images, content, leaving.Token);
+            GenerationId first = await RememberedAsync(Tenant, Left);
+            await UntilAsync(Tenant, new GenerationId($"{first}-9"), view => view is not null);
+            await leaving.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+            Assert.InRange(await ChargedAsync(), 30, 30 + (10 * 2));
+        }
+
+        async Task<long> ChargedAsync()
+        {
+            while (true)
+            {
+                TenantView view = (await cluster.Grains.Tenant(new TenantId(Tenant)).ViewAsync())!;
+                if (view.Open == 0)
+                {
+                    return view.EvaluationsToday;
+                }
+
+                await Task.Delay(10, ApiCluster.Cancellation);
+            }
         }
     }
 
@@ -268,7 +311,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         JsonElement anew = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, fresh).JsonAsync();
         Assert.Empty(Ids(anew).Intersect(ids));
 
-        // What the end of the first connection has cancelled, the second draws under new ids from the same seeds.
+        // The end of the first connection cancelled its images; the second request draws them under new ids from the
+        // same seeds.
         await cluster.Grains.Generation(Key(Tenant, Ids(anew)[0])).DeleteAsync();
         JsonElement last = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, again).JsonAsync();
         Assert.Empty(Ids(last).Intersect(Ids(anew)));
@@ -330,6 +374,76 @@ public sealed class ImagesTests(ApiCluster cluster)
                 Assert.Equal(bothGo ? GenerationPhase.Cancelled : GenerationPhase.Done, end.Phase);
             }
         }
+    }
+
+    // The first client leaves after the second has joined and before the second follows the images.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task AClientThatJoined_AsTheFirstOneLeft_IsGivenNewPictures(bool stream)
+    {
+        string tenant = $"images-left-{(stream ? "s" : "n")}";
+        string json =
+            $$"""
+            {"prompt":"left","n":2,"seed":1,"model":"gpt-image-1","stream":{{(stream ? "true" : "false")}}}
+            """;
+        using HttpClient client = await cluster.ClientAsync(tenant);
+        WatchedGrains first = WatchedGrains.Over(cluster.Grains), second = WatchedGrains.Over(cluster.Grains);
+        await using WebApplication firstSilo = await ApiCluster.ServeAsync(first.Factory, cluster.Blobs());
+        await using WebApplication secondSilo = await ApiCluster.ServeAsync(second.Factory, cluster.Blobs());
+        var joined = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var follows = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        second.Watching = () =>
+        {
+            joined.TrySetResult();
+            return follows.Task;
+        };
+        GenerationId id;
+        Task<string> secondWaits;
+        using (cluster.Device.HoldAfter(0))
+        {
+            using var leaves = CancellationTokenSource.CreateLinkedTokenSource(ApiCluster.Cancellation);
+            Task<string> firstWaits = AnswerAsync(client, firstSilo, json, "0", leaves.Token);
+            await first.WatchingAsync(2);
+            id = await RememberedAsync(tenant, json);
+            secondWaits = AnswerAsync(client, secondSilo, json, "1", ApiCluster.Cancellation);
+            await joined.Task.WaitAsync(ApiCluster.Cancellation);
+            await leaves.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => firstWaits);
+            await first.LeftAsync(2);
+            follows.SetResult();
+        }
+
+        string answer = (await secondWaits).Replace("\\u002B", "+", StringComparison.Ordinal);
+        Assert.DoesNotContain("\"cancelled\"", answer, StringComparison.Ordinal);
+        GenerationId next = await RememberedAsync(tenant, json);
+        Assert.NotEqual(id, next);
+        Assert.Contains(Convert.ToBase64String(Expected("left", 1)), answer, StringComparison.Ordinal);
+        Assert.Contains(Convert.ToBase64String(Expected("left", 2)), answer, StringComparison.Ordinal);
+        await UntilAsync(tenant, id, view => view!.Phase == GenerationPhase.Cancelled);
+        await UntilAsync(tenant, next, view => view!.Phase == GenerationPhase.Done);
+    }
+
+    // A client that retries after the cancellation wants the pictures.
+    [Fact]
+    public async Task ARetry_OfWhatWasCancelled_IsGivenNewPictures()
+    {
+        const string Tenant = "images-retried", Json = """{"prompt":"again","n":2,"model":"gpt-image-1"}""";
+        using HttpClient client = await cluster.ClientAsync(Tenant);
+        GenerationId id;
+        using (cluster.Device.HoldAfter(0))
+        {
+            Task<HttpResponseMessage> waiting = client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json);
+            id = await RememberedAsync(Tenant, Json);
+            await UntilAsync(Tenant, new GenerationId($"{id}-1"), view => view is not null);
+            await client.SendAsync(HttpMethod.Post, $"/v1/generations/{id}/cancel").JsonAsync();
+            Assert.Equal("cancelled", (await waiting.ErrorAsync(HttpStatusCode.BadRequest)).Code);
+        }
+
+        JsonElement answer = await client.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, Json, ("X-Stainless-Retry-Count", "1")).JsonAsync();
+        Assert.Equal(2, answer.GetProperty("data").GetArrayLength());
+        Assert.DoesNotContain(id.Value, Ids(answer));
     }
 
     [Fact]
@@ -480,30 +594,25 @@ public sealed class ImagesTests(ApiCluster cluster)
         string digest = Convert.ToHexStringLower(
             System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(json)));
         var none = new GenerationId("none");
-        while (true)
+        GenerationId first = none;
+        await Eventually.TrueAsync(async () =>
         {
-            RecentRequest known = await cluster.Grains.GetGrain<IRecentRequestsGrain>(tenant).BeginAsync(
-                digest, none, 0, again: true);
-            if (known.First != none)
-            {
-                return known.First;
-            }
-
-            await Task.Delay(10, ApiCluster.Cancellation);
-        }
+            first = (await cluster.Grains.GetGrain<IRecentRequestsGrain>(tenant).BeginAsync(
+                digest, none, 0, again: true)).First;
+            return first != none;
+        });
+        return first;
     }
 
     private async Task<GenerationView> UntilAsync(string tenant, GenerationId id, Func<GenerationView?, bool> condition)
     {
-        while (true)
+        GenerationView? view = null;
+        await Eventually.TrueAsync(async () =>
         {
-            GenerationView? view = await cluster.Grains.Generation(Key(tenant, id.Value)).ViewAsync();
-            if (condition(view))
-            {
-                return view!;
-            }
-
-            await Task.Delay(10, ApiCluster.Cancellation);
-        }
+            view = await cluster.Grains.Generation(Key(tenant, id.Value)).ViewAsync();
+            return condition(view);
+        });
+        return view!;
     }
 }
+#pragma warning restore VSTHRD003

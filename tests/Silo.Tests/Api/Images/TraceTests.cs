@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text;
+using Atelier.Grains.Tests;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api.Images;
@@ -36,10 +37,7 @@ public sealed class TraceTests
         request.Headers.Add("traceparent", $"00-{trace}-{ActivitySpanId.CreateRandom()}-01");
         using HttpResponseMessage answer = await client.SendAsync(request, ApiCluster.Cancellation);
         Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync(ApiCluster.Cancellation));
-        for (int i = 0; i < 500 && !ended.Any(one => one.OperationName == "generation.decode"); i++)
-        {
-            await Task.Delay(20, ApiCluster.Cancellation);
-        }
+        await Eventually.TrueAsync(() => ended.Any(one => one.OperationName == "generation.decode"));
 
         string[] names = [.. ended.Select(one => one.OperationName)
             .Where(name => name.StartsWith("generation.", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];

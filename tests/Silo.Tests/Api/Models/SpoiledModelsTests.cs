@@ -21,7 +21,7 @@ public sealed class SpoiledModelsTests
         await using var cluster = new ApiCluster
         {
             Models = [ApiCluster.Default, .. s_parts.Select(TinyModels.Spoiled)],
-            // The second try is as the first, a lease later.
+            // A second attempt would fail in the same way, one lease later.
             Configure = services => services.Configure<GenerationOptions>(options => options.FailuresMax = 1),
         };
         await cluster.InitializeAsync();

@@ -1,4 +1,4 @@
-// Tenants as grains, where keys, limits and weights are decided for all gateways; and the list of tenants.
+// Tenants as grains, where keys, limits and weights are decided for all gateways.
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
@@ -18,7 +18,7 @@ namespace Atelier.Grains.Tenants;
 internal sealed class TenantGrain(
     [PersistentState("tenant")] IPersistentState<TenantState> state, IOptions<OpenSetOptions> options,
     OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IStateMeter meter, LogLimits limits,
-    ILogger<TenantGrain> logger) : Grain, ITenantGrain
+    TenantInstruments instruments, ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
 
@@ -28,6 +28,7 @@ internal sealed class TenantGrain(
     // Number of sessions in each partition of the list; null if not known.
     private readonly int?[] _sessions = new int?[ISessionListGrain.Parts];
     private TenantLimits _limits = null!;
+    private int _measuredOpen;
     private bool _isCounted;
     private bool _isStale;
 
@@ -47,6 +48,7 @@ internal sealed class TenantGrain(
     // A state whose write failed is not written now, because the caller has received an error for the change.
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
+        instruments.Open.Move(ref _measuredOpen, 0);
         if (!_isStale && _limits.Checkpoint(clock.GetUtcNow()))
         {
             await GrainCalls.TryAsync(StoreAsync);
@@ -142,7 +144,38 @@ internal sealed class TenantGrain(
 
     public Task<bool> IsClosedAsync() => Task.FromResult(state.State.IsClosed);
 
-    public async Task<Admission> AdmitAsync(GenerationId id, int evaluations)
+    public async Task<Admission> AdmitAsync(GenerationId id, int evaluations) =>
+        Measured(await DecideAsync(id, evaluations));
+
+    public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun) =>
+        Measured(await DecideSessionAsync(id, begun));
+
+    public async Task EndSessionAsync(SessionId id)
+    {
+        int part = PartOf(id);
+        _sessions[part] = null;
+        _sessions[part] = await Sessions(part).RemoveAsync(id);
+    }
+
+    public Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day)
+    {
+        _limits.Confirm(id, evaluations, day, clock.GetUtcNow());
+        MeasureOpen();
+        return Task.FromResult(Weight());
+    }
+
+    // The refund applies in memory whether or not it can be stored.
+    public async Task SettleAsync(GenerationId id, int computed)
+    {
+        bool store = _limits.Settle(id, computed);
+        MeasureOpen();
+        if (store)
+        {
+            await StoreAsync();
+        }
+    }
+
+    private async Task<Admission> DecideAsync(GenerationId id, int evaluations)
     {
         if (state.State.IsActive && !_isCounted)
         {
@@ -165,7 +198,7 @@ internal sealed class TenantGrain(
 
     // The list is authoritative, and the count is the sum over its partitions. A refusal writes nothing to the store.
     // Retention finds every counted session, because the session is listed for retention first.
-    public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun)
+    private async Task<Admission> DecideSessionAsync(SessionId id, bool begun)
     {
         Admission admission = begun ? new(AdmissionOutcome.Admitted)
             : await RefuseStorageAsync() ?? _limits.AdmitRequest(clock.GetUtcNow());
@@ -194,27 +227,18 @@ internal sealed class TenantGrain(
         return _sessions[part] is null ? TooMany() : admission;
     }
 
-    public async Task EndSessionAsync(SessionId id)
+    private Admission Measured(Admission admission)
     {
-        int part = PartOf(id);
-        _sessions[part] = null;
-        _sessions[part] = await Sessions(part).RemoveAsync(id);
-    }
-
-    public Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day)
-    {
-        _limits.Confirm(id, evaluations, day, clock.GetUtcNow());
-        return Task.FromResult(Weight());
-    }
-
-    // The refund applies in memory whether or not it can be stored.
-    public async Task SettleAsync(GenerationId id, int computed)
-    {
-        if (_limits.Settle(id, computed))
+        MeasureOpen();
+        if (admission.Outcome != AdmissionOutcome.Admitted)
         {
-            await StoreAsync();
+            instruments.Refused(admission.Outcome);
         }
+
+        return admission;
     }
+
+    private void MeasureOpen() => instruments.Open.Move(ref _measuredOpen, _limits.Open);
 
     private TenantWeight Weight() => new(state.State.Settings?.Weight ?? 1, state.State.WeightVersion);
 
@@ -337,41 +361,4 @@ internal sealed class TenantGrain(
             throw;
         }
     }
-}
-
-/// <summary>The stored state of a partition of the list of tenants.</summary>
-[GenerateSerializer, Alias("atelier.state.TenantList")]
-internal sealed class TenantListState
-{
-    /// <summary>Names of the tenants.</summary>
-    [Id(0)]
-    public HashSet<string> Names { get; set; } = [];
-}
-
-/// <summary>A partition of the list of tenants.</summary>
-[GrainType("tenantlist")]
-[ControlSilo]
-internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state)
-    : Grain, ITenantListGrain
-{
-    public async Task<bool> AddAsync(TenantId tenant)
-    {
-        if (state.State.Names.Contains(tenant.Value))
-        {
-            return true;
-        }
-
-        if (state.State.Names.Count >= ITenantListGrain.SizeMax)
-        {
-            return false;
-        }
-
-        state.State.Names.Add(tenant.Value);
-        await state.WriteOrDeactivateAsync(this);
-
-        return true;
-    }
-
-    public Task<TenantId[]> ReadAsync() => Task.FromResult<TenantId[]>(
-        [.. state.State.Names.Order(StringComparer.Ordinal).Select(name => new TenantId(name))]);
 }

@@ -16,6 +16,7 @@ internal static class BenchCommand
         return new Command("bench", "Measures speed and memory, as ratios of figures from the same run.")
         {
             Model(), Memory(), Gpu(), Batching(), Overhead(), GoodputCommand.Create(),
+            ElasticityCommand.Create(),
         };
     }
 

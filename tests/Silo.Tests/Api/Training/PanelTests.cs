@@ -69,7 +69,8 @@ public sealed class PanelTests(PanelCluster trained) : IClassFixture<PanelCluste
 
         // The models of panels take no requests, and are withdrawn; so are the pictures.
         await Eventually.TrueAsync(async () => (await Api.Grains.PublishedModels().ListAsync())
-            .Where(model => model.ExpiresAt is not null).All(model => model.IsWithdrawn));
+            .Where(model => model.Name.StartsWith(PublishedModel.PanelPrefix, StringComparison.Ordinal))
+            .All(model => model.IsWithdrawn));
         await client.SendAsync(
             HttpMethod.Post, ApiCalls.Images, """{"prompt":"red","model":"panels/toy/0/12","steps":2}""")
             .ErrorAsync(HttpStatusCode.NotFound);

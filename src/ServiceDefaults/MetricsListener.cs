@@ -5,6 +5,7 @@ using Atelier.Configuration;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
 using Prometheus;
 
 namespace Atelier.ServiceDefaults;
@@ -47,7 +48,7 @@ public sealed class MetricsListener
         }
     }
 
-    /// <summary>Maps /metrics, /health/live and /health/ready on this port, and nothing else.</summary>
+    /// <summary>Maps /metrics and the health checks on this port, and nothing else.</summary>
     internal static void Map(WebApplication app)
     {
         _ = s_meters.Value;
@@ -57,6 +58,10 @@ public sealed class MetricsListener
             {
                 inner.UseHealthChecks("/health/live", ServiceDefaultsExtensions.Live);
                 inner.UseHealthChecks("/health/ready");
+                inner.UseHealthChecks(
+                    "/health/started",
+                    ServiceDefaultsExtensions.Started(
+                        app.Services.GetRequiredService<ServiceDefaultsExtensions.StartState>()));
                 inner.UseMetricServer("/metrics");
                 inner.Run(context =>
                 {

@@ -1,8 +1,10 @@
 // Services of every process of the cluster: traces, metrics, health checks and shutdown.
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
@@ -29,6 +31,7 @@ public static class ServiceDefaultsExtensions
         builder.Services.AddSingleton<TimeProvider>(services => services.GetRequiredService<SteadyClock>());
         builder.Services.AddSingleton<ClockWatch>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ClockWatch>());
+        builder.Services.AddSingleton<StartState>();
         builder.Services.AddHealthChecks().AddCheck<ClockWatch>("clock", tags: [LiveTag]);
         if (builder.Configuration.ExportsTelemetry())
         {
@@ -65,9 +68,21 @@ public static class ServiceDefaultsExtensions
 
     internal static HealthCheckOptions Live => new() { Predicate = check => check.Tags.Contains(LiveTag) };
 
+    // A process that has been ready once has started, whatever happens to it later.
+    internal static HealthCheckOptions Started(StartState state) => new()
+    {
+        Predicate = _ => !state.HasStarted,
+        ResponseWriter = (context, report) =>
+        {
+            state.HasStarted |= report.Status != HealthStatus.Unhealthy;
+            return context.Response.WriteAsync(report.Status.ToString());
+        },
+    };
+
     /// <summary>
-    /// Maps /health/live (restart the process if it fails) and /health/ready (the process accepts requests). If the
-    /// process has a <see cref="MetricsListener"/>, both are served there too, with /metrics for Prometheus.
+    /// Maps /health/started (the process has been ready once), /health/ready (it accepts requests) and /health/live
+    /// (restart it if this fails). If the process has a <see cref="MetricsListener"/>, they are served there too, with
+    /// /metrics for Prometheus.
     /// </summary>
     public static WebApplication MapServiceDefaults(this WebApplication app)
     {
@@ -75,6 +90,13 @@ public static class ServiceDefaultsExtensions
         MetricsListener.Map(app);
         app.MapHealthChecks("/health/live", Live);
         app.MapHealthChecks("/health/ready");
+        app.MapHealthChecks("/health/started", Started(app.Services.GetRequiredService<StartState>()));
         return app;
+    }
+
+    /// <summary>Whether the process has been ready once.</summary>
+    internal sealed class StartState
+    {
+        public volatile bool HasStarted;
     }
 }

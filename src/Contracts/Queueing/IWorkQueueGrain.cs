@@ -1,5 +1,6 @@
 // The queue, as workers and generations see it. A lease is a hint about who should claim; the generation itself decides
 // (see IGenerationGrain.ClaimAsync).
+using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Tenants;
 using Orleans.Concurrency;
 
@@ -49,4 +50,14 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     /// <summary>The load of the queue, counting the work of one model only.</summary>
     [Alias("StatusOf"), AlwaysInterleave]
     Task<QueueStatus> StatusOfAsync(ModelDigest model);
+
+    /// <summary>The work for a pool of workers.</summary>
+    /// <param name="silos">Names of the pool's silos.</param>
+    /// <param name="models">Models of the pool, besides those that its workers report.</param>
+    [Alias("WorkFor"), AlwaysInterleave]
+    Task<PoolWork> WorkForAsync(string[] silos, ModelDigest[] models);
+
+    /// <summary>Says when workers will be there for models that no worker holds now.</summary>
+    [Alias("SetStart")]
+    Task SetStartAsync(PoolStart start);
 }

@@ -126,4 +126,8 @@ public sealed record WorkItem
     /// <summary>Version of the weight; the largest version known to the queue wins.</summary>
     [Id(13)]
     public long WeightVersion { get; init; }
+
+    /// <summary>Predicted floating-point operations of the generation's later phases.</summary>
+    [Id(14)]
+    public double CostAfter { get; init; }
 }

@@ -74,6 +74,13 @@ public sealed record WorkerTurn
     /// </summary>
     [Id(6)]
     public double? LoadAge { get; init; }
+
+    /// <summary>
+    /// Floating-point operations per second that the worker achieved while it denoised, averaged over the last minute
+    /// of denoising; null before the first evaluation.
+    /// </summary>
+    [Id(7)]
+    public double? Speed { get; init; }
 }
 
 /// <summary>What a worker must do with work that it holds.</summary>

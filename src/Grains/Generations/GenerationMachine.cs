@@ -263,6 +263,12 @@ public sealed class GenerationMachine(GenerationOptions options)
                 WorkKind.Denoise => state.Cost.Step * quanta,
                 _ => state.Cost.Decode,
             },
+            CostAfter = kind switch
+            {
+                WorkKind.Encode => (state.Cost.Step * Math.Max(1, Steps(state))) + state.Cost.Decode,
+                WorkKind.Denoise => state.Cost.Decode,
+                _ => 0,
+            },
             AcceptedAt = state.AcceptedAt,
             Alone = state.IsQuarantined(options),
             DeviceKind = bound ? state.DeviceKind : null,

@@ -8,6 +8,7 @@ using Atelier.Grains.OpenSets;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Pools;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Scaling;
 using Atelier.Grains.Sessions;
 using Atelier.Grains.Tenants;
 using Atelier.Grains.Training;
@@ -44,6 +45,7 @@ public static class GrainsHosting
         silo.Services.AddSingleton<LogLimits>();
         silo.Services.AddSingleton<GenerationInstruments>();
         silo.Services.AddSingleton<OpenSetInstruments>();
+        silo.Services.AddSingleton<PoolInstruments>();
         silo.Services.AddSingleton<QueueInstruments>();
         silo.Services.AddSingleton<SessionInstruments>();
         silo.Services.AddSingleton<TenantInstruments>();

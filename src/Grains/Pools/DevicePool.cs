@@ -63,6 +63,13 @@ internal sealed class DevicePool(PoolOptions options)
     private PoolRun[] _runs = [];
     private bool _isStale;
 
+    /// <summary>
+    /// Number of devices that the open runs can use. A run that no device has trained yet counts for one device, which
+    /// then reports how many the run can use.
+    /// </summary>
+    public int DevicesWanted => (int)Math.Min(
+        int.MaxValue, _runs.Sum(run => (long)_devicesMax.GetValueOrDefault(run.Run, 1)));
+
     /// <summary>Sets the open runs, in order of submission. Paused runs are left out.</summary>
     public void SetRuns(IEnumerable<PoolRun> runs)
     {

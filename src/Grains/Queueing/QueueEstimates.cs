@@ -2,6 +2,7 @@
 // request.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Scaling;
 
 namespace Atelier.Grains.Queueing;
 
@@ -11,6 +12,16 @@ internal sealed class QueueEstimates(WaitingWork waiting)
     private static readonly TimeSpan s_retryMin = TimeSpan.FromSeconds(1), s_retryMax = TimeSpan.FromMinutes(1);
 
     private readonly Dictionary<ModelDigest, Pace> _paces = [];
+    private readonly Dictionary<ModelDigest, (DateTimeOffset At, double? Speed)> _starts = [];
+
+    /// <summary>Records when workers will be there for models that no worker holds now.</summary>
+    public void SetStart(PoolStart start, DateTimeOffset now)
+    {
+        foreach (ModelDigest model in start.Models)
+        {
+            _starts[model] = (now + start.In, start.Speed);
+        }
+    }
 
     /// <summary>Counts granted operations.</summary>
     public void CountGrant(WorkEntry entry, double cost, DateTimeOffset now)
@@ -46,7 +57,11 @@ internal sealed class QueueEstimates(WaitingWork waiting)
 
         (double rate, double all, double weights) = waiting.Competition(entry.Item, now);
         double share = Math.Min(all, cost * weights / entry.Work.Weight);
-        TimeSpan? wait = rate > 0 ? TimeSpan.FromSeconds(Math.Min(share / rate, 1e9)) : null;
+        TimeSpan? wait = rate > 0 ? TimeSpan.FromSeconds(Math.Min(share / rate, 1e9))
+            : _starts.TryGetValue(entry.Item.Model, out (DateTimeOffset At, double? Speed) start)
+                ? TimeSpan.FromSeconds(Math.Min(
+                    Math.Max(0, (start.At - now).TotalSeconds) + (start.Speed is { } speed ? cost / speed : 0), 1e9))
+                : null;
         return new QueuePlace(count, waiting.HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
     }
 

@@ -9,7 +9,7 @@ using Atelier.Contracts.Tenants;
 namespace Atelier.Grains.Queueing;
 
 /// <summary>Decides which worker does which work next.</summary>
-public sealed class WorkQueue
+public sealed partial class WorkQueue
 {
     private readonly WorkQueueOptions _options;
     private readonly Dictionary<GenerationKey, WorkEntry> _entries = [];
@@ -88,6 +88,7 @@ public sealed class WorkQueue
 
         WorkEntry entry = Enter(item);
         entry.RequestCost += known?.RequestCost ?? 0;
+        CountArrival(item, admitted);
         ReserveOrWait(entry, item, now);
         return new OfferAnswer(OfferOutcome.Queued, PlaceOf(item.Generation, now), null);
     }
@@ -187,20 +188,6 @@ public sealed class WorkQueue
     public QueuePlace? PlaceOf(GenerationKey generation, DateTimeOffset now) =>
         _entries.TryGetValue(generation, out WorkEntry? entry) && entry.Class >= 0
             ? _estimates.Place(entry, now) : null;
-
-    /// <summary>Counts and costs of all work in the queue.</summary>
-    public QueueStatus Status(DateTimeOffset now) => new(
-        _entries.Count - _leases.Count, _leases.Count, _waiting.TenantCount, _waiting.Cost, _estimates.Rate(now));
-
-    /// <summary>Counts and costs of one model's work in the queue.</summary>
-    public QueueStatus Status(ModelDigest model, DateTimeOffset now)
-    {
-        WorkEntry[] entries = [.. _entries.Values.Where(entry => entry.Item.Model == model)];
-        return new QueueStatus(
-            entries.Count(entry => entry.Lease == 0), entries.Count(entry => entry.Lease != 0),
-            entries.Select(entry => entry.Work.Tenant).Distinct().Count(),
-            entries.Where(entry => entry.Class >= 0).Sum(entry => entry.Item.Cost), _estimates.Rate(model, now));
-    }
 
     /// <summary>Workers with spare slots for an item's work, those that have its model in memory first.</summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);

@@ -5,6 +5,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.OpenSets;
@@ -115,6 +116,20 @@ internal sealed class WorkQueueGrain(
 
     public Task<QueueStatus> StatusOfAsync(ModelDigest model) =>
         Task.FromResult(_queue.Status(model, clock.GetUtcNow()));
+
+    public Task<PoolWork> WorkForAsync(string[] silos, ModelDigest[] models)
+    {
+        HashSet<string> names = new(silos, StringComparer.Ordinal);
+        return Task.FromResult(_queue.WorkFor(
+            worker => WorkerKey.TryParse(worker, out WorkerKey key) && names.Contains(key.Silo), models,
+            clock.GetUtcNow()));
+    }
+
+    public Task SetStartAsync(PoolStart start)
+    {
+        _queue.SetStart(start, clock.GetUtcNow());
+        return Task.CompletedTask;
+    }
 
     private Task TickAsync(CancellationToken cancellation)
     {

@@ -30,6 +30,9 @@ internal sealed class QueueWorker(string name)
     /// <summary>Spare slots after its last turn.</summary>
     public int Spare { get; set; }
 
+    /// <summary>Operations per second while it denoises; null if it has not reported any.</summary>
+    public double? Speed { get; set; }
+
     /// <summary>Time of the worker's last turn.</summary>
     public DateTimeOffset SeenAt { get; set; }
 

@@ -37,7 +37,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
             waiting.Join(worker, turn);
         }
 
-        (worker.Models, worker.Spare, worker.SeenAt) = (turn.Models, 0, now);
+        (worker.Models, worker.Spare, worker.Speed, worker.SeenAt) = (turn.Models, 0, turn.Speed, now);
         worker.Loading = turn.Models.Where(model => model.Place == ModelPlace.Loading)
             .Select(model => (ModelDigest?)model.Model).FirstOrDefault();
         worker.Pool!.Count(worker, 1);

@@ -29,7 +29,7 @@ public sealed record PoolScaleOptions
     public TimeSpan Hold { get; init; } = TimeSpan.FromMinutes(1);
 }
 
-/// <summary>The state of a pool. Work is in seconds of a device of speed 1.</summary>
+/// <summary>The state of a pool. Work is in any unit, the same for all members.</summary>
 public readonly record struct PoolLoad
 {
     /// <summary>Predicted work that waits, and what is left of the work that devices hold.</summary>
@@ -38,8 +38,11 @@ public readonly record struct PoolLoad
     /// <summary>Work of all requests so far.</summary>
     public required double Arrived { get; init; }
 
-    /// <summary>Measured work that a device does per second; positive.</summary>
-    public required double Speed { get; init; }
+    /// <summary>
+    /// Measured work that a device does per second; positive, or null as long as no device has been measured. Then one
+    /// device is wanted for any work that there is.
+    /// </summary>
+    public required double? Speed { get; init; }
 
     /// <summary>Devices that take work.</summary>
     public required int Ready { get; init; }
@@ -105,11 +108,18 @@ public sealed class PoolScale
         return wanted;
     }
 
+    /// <summary>Expected time until the next device that was ordered takes work.</summary>
+    /// <param name="now">The time, on the caller's clock.</param>
+    public TimeSpan NextStart(TimeSpan now) => _orders.Count == 0
+        ? _options.ColdStart
+        : TimeSpan.FromSeconds(Math.Max(0, _orders[0] + _coldStart - now.TotalSeconds));
+
     private void Observe(PoolLoad load, double at)
     {
         if (_at is { } before && at > before)
         {
-            double rate = (load.Arrived - _arrived) / (at - before);
+            // The count begins again when the queue restarts.
+            double rate = Math.Max(0, load.Arrived - _arrived) / (at - before);
             _fast += (rate - _fast) * (1 - Math.Exp((before - at) / Fast));
             _slow += (rate - _slow) * (1 - Math.Exp((before - at) / Slow));
         }
@@ -138,6 +148,11 @@ public sealed class PoolScale
     // The predicted wait never grows with the number of devices.
     private int Fewest(PoolLoad load, double at, double rate, double share)
     {
+        if (load.Speed is not { } speed)
+        {
+            return load.Backlog > 0 ? Math.Min(1, _options.Maximum) : 0;
+        }
+
         // No number of devices serves a request sooner than a device starts, if none is there.
         double target = _options.TargetWait.TotalSeconds;
         double late = _coldStart + (share / 2 * Math.Max(target - _coldStart, _coldStart / 4));
@@ -146,22 +161,22 @@ public sealed class PoolScale
         while (enough - none > 1)
         {
             int middle = none + ((enough - none) / 2);
-            (none, enough) = IsWithin(load, at, rate, middle, limit) ? (none, middle) : (middle, enough);
+            (none, enough) = IsWithin(load, speed, at, rate, middle, limit) ? (none, middle) : (middle, enough);
         }
 
         return enough;
     }
 
     // Whether the wait of all requests that arrive until a device that is ordered now is ready is within the limit.
-    private bool IsWithin(PoolLoad load, double at, double rate, int devices, double limit)
+    private bool IsWithin(PoolLoad load, double speed, double at, double rate, int devices, double limit)
     {
         if (devices == 0)
         {
-            return load.Backlog <= 0 && rate < IdleShare * load.Speed;
+            return load.Backlog <= 0 && rate < IdleShare * speed;
         }
 
         double step = _coldStart / Steps, backlog = load.Backlog;
-        double Capacity(double time) => load.Speed * ReadyAt(load, at, devices, time);
+        double Capacity(double time) => speed * ReadyAt(load, at, devices, time);
 
         // For each time, the later time at which the work that is there then has been done.
         double done = 0, left = backlog;
@@ -173,7 +188,7 @@ public sealed class PoolScale
                 (done, left) = (time, backlog);
             }
 
-            while (left > 1e-9)
+            while (left > 1e-9 * speed)
             {
                 if (done - time > limit)
                 {

@@ -15,6 +15,10 @@ internal interface IDevicePoolGrain : IGrainWithIntegerKey
     /// <param name="device">The report; runs are named by the keys of their current stages.</param>
     [Alias("Report")]
     Task<DeviceUse> ReportAsync(PoolDevice device);
+
+    /// <summary>Number of devices that the open runs can use.</summary>
+    [Alias("DevicesWanted")]
+    Task<int> DevicesWantedAsync();
 }
 
 /// <summary>Lends devices to runs.</summary>
@@ -40,6 +44,8 @@ internal sealed class DevicePoolGrain(IOptions<PoolOptions> options, IGrainFacto
     // Until the list of runs is known, a device keeps the run that it trains.
     public Task<DeviceUse> ReportAsync(PoolDevice device) =>
         Task.FromResult(_isKnown ? _pool.Report(device, Now) : new DeviceUse(device.Run, false));
+
+    public Task<int> DevicesWantedAsync() => Task.FromResult(_pool.DevicesWanted);
 
     private async Task TickAsync(CancellationToken cancellation)
     {

@@ -29,6 +29,10 @@ internal sealed class WorkerCalls(
     TimeProvider clock, WorkerInstruments instruments, BusyTime busy, ILogger logger, Action<bool> stateChanged)
 {
     private readonly string _deviceKind = device.Description.DeviceKind;
+    private readonly SpeedMeter _meter = new();
+
+    /// <summary>Operations per second while the worker denoises; null before the first evaluation.</summary>
+    public double? Speed => _meter.Speed;
 
     /// <summary>
     /// The next call of a job; null if the job needs no call. The state of the picture that the call will report is
@@ -87,7 +91,9 @@ internal sealed class WorkerCalls(
         try
         {
             using BusyTime.Call call = busy.Begin();
+            long began = clock.GetTimestamp();
             await device.EvaluateAsync([.. batch.Select(job => job.Picture!)], CancellationToken.None);
+            _meter.Count(batch.Sum(job => job.EvaluationCost), clock.GetElapsedTime(began));
             instruments.Evaluated(batch.Length);
         }
         catch (DeviceException error) when (batch.Length == 1)

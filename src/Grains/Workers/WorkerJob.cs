@@ -47,6 +47,10 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
         }
     }
 
+    /// <summary>Predicted operations of one evaluation; a step takes up to two.</summary>
+    public double EvaluationCost =>
+        Item.Cost / Item.Quanta * Claim.Spec!.Steps / Claim.Spec!.Evaluations;
+
     /// <summary>The pending call; null if there is none.</summary>
     public Task? Call { get; set; }
 

@@ -351,7 +351,7 @@ internal sealed class WorkerLoop
             Roles = _device.Roles,
             Free = _share.IsKept ? 0 : WorkerJob.FreeBeside(jobs, _device.Slots),
             Models = [.. _models.States()],
-            LoadAge = _models.LoadAge,
+            LoadAge = _models.LoadAge, Speed = _calls.Speed,
         };
         _turn = _wake.RunAsync(() => TurnAsync(asks ? jobs : null, turn, releases));
     }

@@ -40,6 +40,7 @@ using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Azure;
 using Azure.Core;
+using Azure.Identity;
 using Azure.Storage.Blobs;
 using Azure.Storage.Blobs.Models;
 using Azure.Storage.Blobs.Specialized;
@@ -77,7 +78,10 @@ public sealed class AzureBlobStore : IBlobStore
         client.Retry.Delay = TimeSpan.FromSeconds(0.2);
         client.Retry.MaxDelay = TimeSpan.FromSeconds(3);
         client.Retry.NetworkTimeout = options.TryTimeout;
-        _container = new BlobContainerClient(options.Connection, options.Container, client);
+        _container = options.Endpoint is { } endpoint
+            ? new BlobServiceClient(new Uri(endpoint), new WorkloadIdentityCredential(), client)
+                .GetBlobContainerClient(options.Container)
+            : new BlobContainerClient(options.Connection, options.Container, client);
         _container.CreateIfNotExists(PublicAccessType.None);
     }
 
@@ -393,7 +397,7 @@ public sealed class AzureBlobStore : IBlobStore
     private static AzureBlobStoreOptions Checked(AzureBlobStoreOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        ArgumentException.ThrowIfNullOrEmpty(options.Connection);
+        ArgumentException.ThrowIfNullOrEmpty(options.Connection ?? options.Endpoint, nameof(options.Connection));
         return new AzureBlobStoreOptionsValidator().Require(options);
     }
 }

@@ -4,7 +4,9 @@ using Azure.Storage.Blobs;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>The blob store in Azure Blob Storage, used if <see cref="Connection"/> is set.</summary>
+/// <summary>
+/// The blob store in Azure Blob Storage, used if <see cref="Connection"/> or <see cref="Endpoint"/> is set.
+/// </summary>
 [Section("Blobs")]
 public sealed class AzureBlobStoreOptions
 {
@@ -13,10 +15,22 @@ public sealed class AzureBlobStoreOptions
     [Key("Blobs:Azure"), ClusterWide]
     public string? Connection { get; set; }
 
+    /// <summary>
+    /// Gets or sets the URL of the account's blob service, for access without a key by the workload identity of the
+    /// silo's pod.
+    /// </summary>
+    /// <remarks>The identity needs the role Storage Blob Data Contributor.</remarks>
+    /// <value>The default is none.</value>
+    [Key("Blobs:Endpoint"), ClusterWide]
+    public string? Endpoint { get; set; }
+
     /// <summary>Gets or sets the container in Azure Blob Storage, which is created if it does not exist.</summary>
     /// <value>The default is "atelier".</value>
     [ClusterWide]
     public string Container { get; set; } = "atelier";
+
+    /// <summary>Whether the store is used.</summary>
+    internal bool IsUsed => Connection is not null || Endpoint is not null;
 
     /// <summary>Gets or sets the maximum number of retries of a call to Azure that fails temporarily.</summary>
     /// <value>The default is 5.</value>
@@ -53,6 +67,19 @@ internal sealed class AzureBlobStoreOptionsValidator : OptionsValidator<AzureBlo
         {
             yield return $"{Key(nameof(options.Connection))} must be a connection string of Azure Blob Storage, with "
                 + "the account's name and key or a shared access signature.";
+        }
+
+        if (options.Endpoint is { } endpoint
+            && !(Uri.TryCreate(endpoint, UriKind.Absolute, out Uri? url) && url.Scheme == Uri.UriSchemeHttps))
+        {
+            yield return $"{Key(nameof(options.Endpoint))} is {endpoint}; it must be an https URL, such as "
+                + "https://ACCOUNT.blob.core.windows.net.";
+        }
+
+        if (options is { Connection: not null, Endpoint: not null })
+        {
+            yield return $"Only one of {Key(nameof(options.Connection))} and {Key(nameof(options.Endpoint))} may be set: "
+                + "the first has a key of the account, the second is for a workload identity.";
         }
 
         if (!IsContainerName(options.Container))

@@ -2,6 +2,7 @@
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Placement;
@@ -15,6 +16,7 @@ using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting.Preemption;
 using Atelier.Silo.Models;
+using Atelier.Silo.Scaling;
 using Atelier.Silo.Store;
 using Atelier.Silo.Training;
 using Atelier.Silo.Training.Data;
@@ -79,6 +81,7 @@ public static class SiloHost
         }
 
         app.MapServiceDefaults();
+        ScalerListener.Map(app);
         app.MapAtelierApi();
         await app.RunAsync();
         return 0;
@@ -93,6 +96,7 @@ public static class SiloHost
         services
             .AddOptions<SiloSettings, SiloSettingsValidator>(configuration)
             .AddOptions<MetricsListener, MetricsListenerValidator>(configuration)
+            .AddOptions<ScalerListener, ScalerListenerValidator>(configuration)
             .AddOptions<SqliteStoreOptions, SqliteStoreOptionsValidator>(configuration)
             .AddOptions<FolderBlobStoreOptions, FolderBlobStoreOptionsValidator>(configuration)
             .AddOptions<AzureBlobStoreOptions, AzureBlobStoreOptionsValidator>(configuration)
@@ -109,7 +113,7 @@ public static class SiloHost
             (options.Get<SiloSettings>(), options.Get<SqliteStoreOptions>());
         try
         {
-            if (options.Get<AzureBlobStoreOptions>().Connection is null)
+            if (!options.Get<AzureBlobStoreOptions>().IsUsed)
             {
                 warnings.AddRange(PrivateFiles.MakeFolder(options.Get<FolderBlobStoreOptions>().Folder));
             }
@@ -168,13 +172,14 @@ public static class SiloHost
         SiloSettings settings = options.Get<SiloSettings>();
         builder.AddServiceDefaults();
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
-            .AddFilter("Polly", LogLevel.Warning);
+            .AddFilter("Polly", LogLevel.Warning).AddFilter("Grpc", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             Limit(kestrel.Limits, settings);
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
             kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
+            options.Get<ScalerListener>().AddTo(kestrel);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         AddOptions(builder.Services, builder.Configuration);
@@ -191,6 +196,7 @@ public static class SiloHost
         AddBlobs(builder.Services);
         builder.Services.AddPublishing(settings.ModelFolders);
         builder.Services.AddAtelierApi();
+        ScalerListener.AddServices(builder.Services);
         builder.Services.AddHostedService<MembershipLog>();
         if (settings.Roles.HasFlag(SiloRoles.Inference) || settings.Roles.HasFlag(SiloRoles.Training))
         {
@@ -253,7 +259,7 @@ public static class SiloHost
     {
         services.AddSingleton<StoreInstruments>();
         services.AddSingleton<IBlobStore>(provider => new MeasuredBlobStore(
-            provider.GetRequiredService<IOptions<AzureBlobStoreOptions>>().Value is { Connection: not null } azure
+            provider.GetRequiredService<IOptions<AzureBlobStoreOptions>>().Value is { IsUsed: true } azure
                 ? new AzureBlobStore(azure)
                 : new FolderBlobStore(
                     provider.GetRequiredService<IOptions<FolderBlobStoreOptions>>().Value,
@@ -312,6 +318,7 @@ public static class SiloHost
         {
             [IClusterGrain.AddressMetadata] = $"http://{settings.Address}:{settings.HttpPort}",
             [IClusterGrain.DevicesMetadata] = device,
+            [IPoolGrain.Metadata] = settings.Pool,
             [ControlSiloAttribute.Metadata] = settings.Roles.HasFlag(SiloRoles.Control) ? "true" : "false",
         });
         silo.AddAtelierGrains();

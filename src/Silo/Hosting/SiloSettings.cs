@@ -42,6 +42,11 @@ public sealed record SiloSettings
     /// <value>The default is control and inference.</value>
     public SiloRoles Roles { get; init; } = SiloRoles.Control | SiloRoles.Inference;
 
+    /// <summary>Gets the pool to which the silo belongs: silos that are alike and are scaled together.</summary>
+    /// <remarks>An autoscaler asks for the number of silos of a pool by this name.</remarks>
+    /// <value>The default is "default".</value>
+    public string Pool { get; init; } = "default";
+
     /// <summary>Gets the IP address at which other silos and the gateways reach the silo.</summary>
     /// <value>The default is the loopback address.</value>
     public string Address { get; init; } = "127.0.0.1";
@@ -164,6 +169,11 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         if (!Names.AreValid(options.Name))
         {
             yield return $"{Key(nameof(options.Name))} is {options.Name}; it must have {Names.Rule}.";
+        }
+
+        if (!Names.AreValid(options.Pool))
+        {
+            yield return $"{Key(nameof(options.Pool))} is {options.Pool}; it must have {Names.Rule}.";
         }
 
         if (options.Roles == SiloRoles.None)

@@ -75,9 +75,16 @@ public sealed class PageTests
         using HttpClient client = gateway.Client(null);
         Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/live")).StatusCode);
         Assert.Equal(HttpStatusCode.ServiceUnavailable, (await client.GetAsync("/health/ready")).StatusCode);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await client.GetAsync("/health/started")).StatusCode);
         await gateway.RouteToAsync(silo.Endpoint);
         Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/ready")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/started")).StatusCode);
         Assert.Equal(0, silo.Count);
+
+        // What has started stays started.
+        await gateway.RouteToAsync();
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await client.GetAsync("/health/ready")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/started")).StatusCode);
     }
 
     [Fact]
@@ -104,6 +111,7 @@ public sealed class PageTests
         Task<HttpResponseMessage> busy = client.GetAsync("/v1/models");
         Assert.Equal("Healthy", await inner.GetStringAsync("/health/live"));
         Assert.Equal("Healthy", await inner.GetStringAsync("/health/ready"));
+        Assert.Equal("Healthy", await inner.GetStringAsync("/health/started"));
         silent.SetResult();
         await busy;
     }

@@ -4,6 +4,7 @@ using System.Diagnostics.Metrics;
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Generations;
+using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
@@ -136,12 +137,14 @@ internal sealed class TestCluster : IAsyncDisposable
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
             silo.Services.AddLogging(logging => logging.AddFilter("Atelier", LogLevel.Debug));
             silo.Services.AddSingleton<ILoggerProvider>(cluster.Log);
-            if (device(options.SiloName) is { } own)
+            FakeDevice? own = device(options.SiloName);
+            silo.UseSiloMetadata(new Dictionary<string, string>
             {
-                silo.UseSiloMetadata(new Dictionary<string, string>
-                {
-                    [IClusterGrain.DevicesMetadata] = own.Description.Device,
-                });
+                [IClusterGrain.DevicesMetadata] = own?.Description.Device ?? "",
+                [IPoolGrain.Metadata] = own is null ? "control" : "pool",
+            });
+            if (own is not null)
+            {
                 silo.Services.AddSingleton<IDeviceHost>(own);
                 silo.Services.AddSingleton(_ => cluster.Devices[options.SiloName] = own);
             }

@@ -589,6 +589,7 @@ public sealed class GenerationMachineTests
         var story = new Story();
         WorkItem encode = story.Item();
         Assert.Equal((WorkKind.Encode, 1, 5.0), (encode.Kind, encode.Quanta, encode.Cost));
+        Assert.Equal(70.0 + 11, encode.CostAfter);
         Assert.Equal((Story.Key, Story.At(0), 3.0), (encode.Generation, encode.AcceptedAt, encode.Weight));
         Assert.Equal((null, 0L), (encode.ClaimedBy, encode.LastLease));
         Assert.Equal(Story.Submission().Spec.Model, encode.Model);
@@ -598,6 +599,7 @@ public sealed class GenerationMachineTests
         story.State = story.State with { WeightVersion = 6 };
         WorkItem denoise = story.Item();
         Assert.Equal((WorkKind.Denoise, Story.Steps, 70.0), (denoise.Kind, denoise.Quanta, denoise.Cost));
+        Assert.Equal(11, denoise.CostAfter);
         Assert.Equal((null, null, null), (denoise.DeviceKind, denoise.AnyKindFrom, denoise.AnyKindAfter));
         Assert.Equal(("w", 2L, 6L), (denoise.ClaimedBy, denoise.LastLease, denoise.WeightVersion));
 
@@ -615,6 +617,7 @@ public sealed class GenerationMachineTests
         story.Complete("latent", 5);
         WorkItem decode = story.Item();
         Assert.Equal((WorkKind.Decode, 1, 11.0), (decode.Kind, decode.Quanta, decode.Cost));
+        Assert.Equal(0, decode.CostAfter);
         Assert.Equal((null, null, null), (decode.DeviceKind, decode.AnyKindFrom, decode.AnyKindAfter));
         story.Cancel(6);
         Assert.Contains(

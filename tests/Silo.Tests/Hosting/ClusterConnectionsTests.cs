@@ -60,7 +60,7 @@ public sealed class ClusterConnectionsTests
         Assert.Equal(server == Server.Own ? 1 : 0, sent);
 
         // A silo that has not started cannot be stopped, and the grain directory of one that is disposed without a stop
-        // reads a closed stream for ever, which takes a whole core from the tests that follow.
+        // reads a closed stream in an endless loop, which takes a whole core from the tests that follow.
         if (!isSilo)
         {
             process.Dispose();

@@ -350,7 +350,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         {
         }
 
-        private static int[] FreePorts(int count)
+        internal static int[] FreePorts(int count)
         {
             TcpListener[] listeners =
                 [.. Enumerable.Range(0, count).Select(_ => new TcpListener(IPAddress.Loopback, 0))];

@@ -73,19 +73,26 @@ public sealed class HttpLimitsTests
         return client;
     }
 
-    // The start of the answer; empty if the connection is closed without one.
+    // The whole answer; what there is of it, or nothing, if the connection is closed.
     private static async Task<string> AskAsync(TcpClient client, string headers = "")
     {
         byte[] buffer = new byte[4096];
+        string answer = "";
         try
         {
             NetworkStream stream = client.GetStream();
             await stream.WriteAsync(Encoding.ASCII.GetBytes($"GET / HTTP/1.1\r\nHost: h\r\n{headers}\r\n"), Token);
-            return Encoding.ASCII.GetString(buffer, 0, await stream.ReadAsync(buffer, Token));
+            while (!answer.EndsWith("0\r\n\r\n", StringComparison.Ordinal)
+                && await stream.ReadAsync(buffer, Token) is > 0 and int read)
+            {
+                answer += Encoding.ASCII.GetString(buffer, 0, read);
+            }
         }
         catch (IOException)
         {
-            return "";
+            // Closed.
         }
+
+        return answer;
     }
 }

@@ -91,9 +91,12 @@ public sealed class SqliteStoreTests
         Assert.True(store.HasRoom);
         using (var file = new FileStream(Path.Combine(folder.Path, "filler"), FileMode.Create))
         {
-            await file.WriteAsync(
-                new byte[new DriveInfo(folder.Path).AvailableFreeSpace - (12 << 20) / 20],
-                TestContext.Current.CancellationToken);
+            // The store writes to the same disk meanwhile.
+            while (new DriveInfo(folder.Path).AvailableFreeSpace > (12 << 20) / 20)
+            {
+                await file.WriteAsync(new byte[1 << 14], TestContext.Current.CancellationToken);
+                await file.FlushAsync(TestContext.Current.CancellationToken);
+            }
         }
 
         Assert.False(store.HasRoom);

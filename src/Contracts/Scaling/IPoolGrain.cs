@@ -1,6 +1,4 @@
 // Pools of silos that are scaled together, as the scaler and the queue see them.
-using Orleans.Concurrency;
-
 namespace Atelier.Contracts.Scaling;
 
 /// <summary>The bounds of a pool, as the deployment of its silos states them.</summary>

@@ -1,7 +1,6 @@
 // A pool as a grain: the pure rule, the clock, and what the cluster knows of the pool. It remembers which models the
 // pool's silos hold and how fast they are, because a pool that has scaled to zero has no silo that could say so.
 using Atelier.Contracts;
-using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Scaling;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Training;

@@ -40,7 +40,6 @@ using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Azure;
 using Azure.Core;
-using Azure.Identity;
 using Azure.Storage.Blobs;
 using Azure.Storage.Blobs.Models;
 using Azure.Storage.Blobs.Specialized;
@@ -78,10 +77,7 @@ public sealed class AzureBlobStore : IBlobStore
         client.Retry.Delay = TimeSpan.FromSeconds(0.2);
         client.Retry.MaxDelay = TimeSpan.FromSeconds(3);
         client.Retry.NetworkTimeout = options.TryTimeout;
-        _container = options.Endpoint is { } endpoint
-            ? new BlobServiceClient(new Uri(endpoint), new WorkloadIdentityCredential(), client)
-                .GetBlobContainerClient(options.Container)
-            : new BlobContainerClient(options.Connection, options.Container, client);
+        _container = options.Client(client).GetBlobContainerClient(options.Container);
         _container.CreateIfNotExists(PublicAccessType.None);
     }
 

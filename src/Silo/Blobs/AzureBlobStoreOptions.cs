@@ -1,5 +1,6 @@
 // The options of a blob store in Azure Blob Storage.
 using Atelier.Configuration;
+using Azure.Identity;
 using Azure.Storage.Blobs;
 
 namespace Atelier.Silo.Blobs;
@@ -29,9 +30,6 @@ public sealed class AzureBlobStoreOptions
     [ClusterWide]
     public string Container { get; set; } = "atelier";
 
-    /// <summary>Whether the store is used.</summary>
-    internal bool IsUsed => Connection is not null || Endpoint is not null;
-
     /// <summary>Gets or sets the maximum number of retries of a call to Azure that fails temporarily.</summary>
     /// <value>The default is 5.</value>
     [Bounds(0, 100)]
@@ -44,6 +42,14 @@ public sealed class AzureBlobStoreOptions
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan TryTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Whether the store is used.</summary>
+    internal bool IsUsed => Connection is not null || Endpoint is not null;
+
+    /// <summary>A client of the account.</summary>
+    internal BlobServiceClient Client(BlobClientOptions client) => Endpoint is { } endpoint
+        ? new BlobServiceClient(new Uri(endpoint), new WorkloadIdentityCredential(), client)
+        : new BlobServiceClient(Connection, client);
 }
 
 /// <summary>Validates the options of a store in Azure Blob Storage.</summary>
@@ -78,7 +84,7 @@ internal sealed class AzureBlobStoreOptionsValidator : OptionsValidator<AzureBlo
 
         if (options is { Connection: not null, Endpoint: not null })
         {
-            yield return $"Only one of {Key(nameof(options.Connection))} and {Key(nameof(options.Endpoint))} may be set: "
+            yield return $"{Key(nameof(options.Connection))} and {Key(nameof(options.Endpoint))} must not both be set: "
                 + "the first has a key of the account, the second is for a workload identity.";
         }
 

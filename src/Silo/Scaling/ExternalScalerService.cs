@@ -15,10 +15,10 @@ internal sealed class ExternalScalerService(
     /// <summary>The name of the metric.</summary>
     public const string Metric = "silos";
 
-    // Maximum number of pools, so that whoever reaches the port cannot create grains without bound.
+    // Maximum number of pools, so that a caller cannot create grains without bound.
     private const int PoolsMax = 64;
 
-    // A request that wakes a pool waits for this time at most until the scaler is told.
+    // The longest time from a request that wakes a pool until the autoscaler is notified.
     private static readonly TimeSpan s_period = TimeSpan.FromSeconds(0.5);
 
     private readonly ConcurrentDictionary<string, bool> _pools = new(StringComparer.Ordinal);
@@ -31,6 +31,7 @@ internal sealed class ExternalScalerService(
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(
             context.CancellationToken, lifetime.ApplicationStopping);
+        string pool = Pool(request);
         bool? sent = null;
         while (!either.IsCancellationRequested)
         {
@@ -46,7 +47,7 @@ internal sealed class ExternalScalerService(
 
             if (isActive is { } now && now != sent)
             {
-                logger.PoolActive(Pool(request), now);
+                logger.PoolActive(pool, now);
                 await responseStream.WriteAsync(new IsActiveResponse { Result = now }, either.Token);
                 sent = now;
             }
@@ -76,7 +77,11 @@ internal sealed class ExternalScalerService(
         };
     }
 
-    private static string Pool(ScaledObjectRef request) => request.ScalerMetadata[ScalerMetadata.Pool];
+    private static string Pool(ScaledObjectRef request)
+    {
+        _ = ScalerMetadata.Read(request);
+        return request.ScalerMetadata[ScalerMetadata.Pool];
+    }
 
     private async Task<PoolStatus> StatusAsync(ScaledObjectRef request)
     {

@@ -6,6 +6,6 @@ internal static partial class ScalerLog
 {
     [LoggerMessage(
         EventId = 661, Level = LogLevel.Information,
-        Message = "Pool {Pool} needs silos: {IsActive}; the autoscaler was told")]
+        Message = "The autoscaler was notified whether pool {Pool} needs silos: {IsActive}")]
     public static partial void PoolActive(this ILogger logger, string pool, bool isActive);
 }

@@ -5,7 +5,6 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Scaling;
 using Atelier.Grains.Tests.Cluster;
-using Atelier.Grains.Tests.Workers;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Scaling;

@@ -195,6 +195,17 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         Assert.Contains("Blobs:RetriesMax is -1", both);
         Assert.DoesNotContain("c2VjcmV0", both);
         Assert.Contains("Connection", Refusal(new AzureBlobStoreOptions()));
+        Assert.Contains(
+            "Blobs:Endpoint is http://a.b; it must be an https URL",
+            Refusal(new AzureBlobStoreOptions { Endpoint = "http://a.b" }));
+        Assert.Contains(
+            "Blobs:Azure and Blobs:Endpoint must not both be set",
+            Refusal(new AzureBlobStoreOptions { Connection = azurite.Connection, Endpoint = "https://a.b" }));
+
+        // Without a workload identity, the error says so, and no call is made.
+        Exception error = Assert.ThrowsAny<Exception>(
+            () => new AzureBlobStore(new AzureBlobStoreOptions { Endpoint = "https://127.0.0.1:1" }));
+        Assert.Contains("WorkloadIdentityCredential", error.ToString(), StringComparison.Ordinal);
 
         static string Refusal(AzureBlobStoreOptions options) =>
             Assert.ThrowsAny<ArgumentException>(() => new AzureBlobStore(options)).Message;

@@ -1,5 +1,5 @@
-// Goal: KEDA gets whole and correct answers about pools, at once when one wakes, and errors that say what is wrong with a
-// trigger. Method: a silo with production settings, called over gRPC as KEDA calls it.
+// Goal: KEDA gets whole and correct answers about pools, at once when one wakes, and errors that say what is wrong with
+// a trigger. Method: a silo with production settings, called over gRPC as KEDA calls it.
 using System.Net;
 using Atelier.Silo.Scaling.Keda;
 using Atelier.Silo.Tests.Hosting;

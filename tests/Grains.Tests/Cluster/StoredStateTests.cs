@@ -7,6 +7,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Training;
@@ -70,6 +71,7 @@ public sealed class StoredStateTests
             grains.GetGrain<ITrainingBoardGrain>(1), grains.GetGrain<ITrainingStageGrain>("k"),
             grains.GetGrain<ITrainerGrain>("k"), grains.GetGrain<IPublishedModelsGrain>(1),
             grains.GetGrain<IDevicePoolGrain>(1), grains.GetGrain<ITrainingPanelGrain>("k"),
+            grains.GetGrain<IPoolGrain>("k"),
         ];
         Assert.Equal(
             [
@@ -77,7 +79,7 @@ public sealed class StoredStateTests
                 "tenant/k", "tenantlist/1", "openset/1", "endedlist/k",
                 "modelcatalogue/1", "recentrequests/k", "workqueue/k", "worker/k", "cluster/1",
                 "opensetlayout/1", "trainingrun/k", "trainingboard/1", "trainingstage/k", "trainer/k",
-                "publishedmodels/1", "devicepool/1", "trainingpanel/k",
+                "publishedmodels/1", "devicepool/1", "trainingpanel/k", "pool/k",
             ],
             all.Select(grain => grain.GetGrainId().ToString()));
         Assert.Equal(all.Length, s_grains.Length);

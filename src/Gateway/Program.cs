@@ -1,4 +1,5 @@
-// A gateway's process: see Hosting/GatewayHost.cs.
+// A gateway's process, or the command that checks a running cluster.
+using Atelier.Gateway.Checks;
 using Atelier.Gateway.Hosting;
 
-return await GatewayHost.RunAsync(args);
+return args is [PictureCheck.Name, .. var rest] ? await PictureCheck.RunAsync(rest) : await GatewayHost.RunAsync(args);

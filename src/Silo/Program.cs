@@ -1,4 +1,4 @@
-// A silo's process: see Hosting/SiloHost.cs.
+// A silo's process, or the command that fetches a model for one.
 using Atelier.Silo.Hosting;
 
-return await SiloHost.RunAsync(args);
+return args is [FetchModel.Name, .. var rest] ? await FetchModel.RunAsync(rest) : await SiloHost.RunAsync(args);

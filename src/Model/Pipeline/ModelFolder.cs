@@ -104,7 +104,7 @@ public sealed record ModelFolder
                     ? "is missing, so the folder is not a model." : "is missing: the folder does not exist.");
         }
 
-        ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path));
+        ModelFolder folder = ReadManifest(manifest);
         foreach (ModelFile file in folder.Files)
         {
             if (!File.Exists(folder.PathOf(file)))
@@ -116,6 +116,12 @@ public sealed record ModelFolder
 
         return folder;
     }
+
+    /// <summary>Reads a manifest; the files that it lists may be absent.</summary>
+    /// <param name="manifest">The manifest's file, in the model's folder.</param>
+    /// <exception cref="RefusedFileException">The file is not a manifest; the message says why.</exception>
+    public static ModelFolder ReadManifest(string manifest) => ConfigFields.ReadFile(
+        manifest, (root, file) => Parse(root, file, System.IO.Path.GetDirectoryName(manifest)!));
 
     /// <summary>Compares every file with its digest, and returns the names of the files that differ.</summary>
     public IEnumerable<string> DifferingFiles() => Files

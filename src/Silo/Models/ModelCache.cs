@@ -15,8 +15,6 @@ internal sealed class CacheFullException(string message) : Exception(message);
 /// <summary>Fetches published models. Used by one caller at a time.</summary>
 internal sealed class ModelCache(IBlobStore blobs, ModelDisk disk)
 {
-    private const int BufferBytes = 1 << 20;
-
     private readonly Dictionary<string, DeviceModel> _known = new(StringComparer.Ordinal);
 
     /// <summary>Returns a model, and fetches it if it is not on the disk or is damaged there.</summary>
@@ -91,7 +89,7 @@ internal sealed class ModelCache(IBlobStore blobs, ModelDisk disk)
                 string path = Path.Combine(part, Path.GetFileName(file.Name));
                 if (!here.TryGetValue(file.Sha256, out string? existing) || !DurableFiles.TryLink(existing, path))
                 {
-                    await FetchAsync(file, path, cancellation);
+                    await ModelFiles.FetchAsync(blobs, file.Name, file.Blob, path, cancellation);
                 }
             }
 
@@ -111,22 +109,6 @@ internal sealed class ModelCache(IBlobStore blobs, ModelDisk disk)
         {
             Directory.Delete(part, recursive: true);
             throw;
-        }
-    }
-
-    private async Task FetchAsync(PublishedFile file, string path, CancellationToken cancellation)
-    {
-        await using BlobContent content = await blobs.OpenAsync(file.Blob, default, cancellation)
-            ?? throw new InvalidDataException($"{file.Name} ({file.Blob}) is not in the blob store.");
-        await using var stream = new FileStream(
-            path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.Asynchronous);
-        try
-        {
-            await content.Stream.CopyToAsync(stream, BufferBytes, cancellation);
-        }
-        catch (Exception error) when (error is InvalidDataException or EndOfStreamException)
-        {
-            throw new InvalidDataException($"{file.Name} ({file.Blob}) is damaged in the blob store.", error);
         }
     }
 }

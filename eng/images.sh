@@ -45,6 +45,8 @@ publish() {
 }
 publish Gateway gateway
 publish Silo silo
+# Only Redis' vector sets need it, which no store has; Garnet is there to import stores of format 0.
+rm -f "$context/silo/libdiskann_garnet.so"
 rm -rf "$context/libtorch"
 mkdir -p "$context/libtorch"
 for library in "$context"/silo/lib{torch,c10,gomp}*.so*; do

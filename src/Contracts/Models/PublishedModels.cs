@@ -116,7 +116,7 @@ public interface IPublishedModelsGrain : IGrainWithIntegerKey
 
     /// <summary>
     /// Withdraws a model: it takes no new requests, and is removed once the queue has no work for it. Idempotent until
-    /// then. Returns false if there is no model of that name.
+    /// then. Returns false if no model has that name.
     /// </summary>
     [Alias("Withdraw")]
     Task<bool> WithdrawAsync(string name);

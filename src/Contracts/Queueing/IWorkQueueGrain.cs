@@ -53,7 +53,7 @@ public interface IWorkQueueGrain : IGrainWithStringKey
 
     /// <summary>The work for a pool of workers.</summary>
     /// <param name="silos">Names of the pool's silos.</param>
-    /// <param name="models">Models of the pool, besides those that its workers report.</param>
+    /// <param name="models">Models of the pool while none of its workers reports any.</param>
     [Alias("WorkFor"), AlwaysInterleave]
     Task<PoolWork> WorkForAsync(string[] silos, ModelDigest[] models);
 

@@ -49,7 +49,7 @@ public interface IPoolGrain : IGrainWithStringKey
     const string Metadata = "atelier.pool";
 
     /// <summary>How many silos the pool has and should have now.</summary>
-    /// <exception cref="ArgumentException">The bounds contradict each other.</exception>
+    /// <param name="bounds">The bounds; the minimum does not exceed the maximum.</param>
     [Alias("Status")]
     Task<PoolStatus> StatusAsync(PoolBounds bounds);
 }

@@ -27,13 +27,18 @@ public sealed partial class WorkQueue
     /// The work for a pool of workers, and what they report. Takes time in proportion to the work in the queue.
     /// </summary>
     /// <param name="isMember">Whether a worker, by its name, belongs to the pool.</param>
-    /// <param name="models">Models that the pool's workers may hold, besides those that they report.</param>
+    /// <param name="models">Models of the pool while none of its workers reports any.</param>
     /// <param name="now">The time.</param>
     public PoolWork WorkFor(Func<string, bool> isMember, IEnumerable<ModelDigest> models, DateTimeOffset now)
     {
         Tick(now);
         QueueWorker[] members = [.. _workers.All.Where(worker => isMember(worker.Name))];
-        HashSet<ModelDigest> wanted = [.. models, .. members.SelectMany(one => one.Models).Select(one => one.Model)];
+        HashSet<ModelDigest> wanted = [.. members.SelectMany(one => one.Models).Select(one => one.Model)];
+        if (wanted.Count == 0)
+        {
+            wanted.UnionWith(models);
+        }
+
         double[] speeds = [.. members.Select(worker => worker.Speed).OfType<double>()];
         return new PoolWork
         {

@@ -12,7 +12,7 @@ namespace Atelier.Grains.Scaling;
 [GenerateSerializer, Alias("atelier.state.Pool")]
 internal sealed class PoolState
 {
-    /// <summary>Models that the pool's silos have held.</summary>
+    /// <summary>Models that the pool's silos hold, or held last.</summary>
     [Id(0)]
     public List<ModelDigest> Models { get; set; } = [];
 
@@ -98,12 +98,13 @@ internal sealed class PoolGrain(
             && pool == Name)
         .Select(member => member.Name);
 
+    // Models that the silos do not hold anymore, such as those of panels, are forgotten.
     private async Task RememberAsync(PoolWork work)
     {
         PoolState known = state.State;
-        bool isFaster = work.Speed is { } speed
+        bool hasChanged = work.Speed is { } speed
             && !(Math.Abs(speed - (known.Speed ?? 0)) <= SpeedChange * (known.Speed ?? 0));
-        if (isFaster || work.Models.Except(known.Models).Any())
+        if (hasChanged || !work.Models.ToHashSet().SetEquals(known.Models))
         {
             (known.Models, known.Speed) = ([.. work.Models], work.Speed ?? known.Speed);
             await state.WriteOrDeactivateAsync(this);

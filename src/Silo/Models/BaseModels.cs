@@ -22,7 +22,7 @@ internal sealed class BaseModels(IReadOnlyList<string> folders)
     /// <param name="config">The stage.</param>
     /// <param name="networks">The networks that made the stage's latents; null if they are not known.</param>
     /// <param name="named">The model that the caller names; null to find it by its networks.</param>
-    /// <exception cref="PublishRefusedException">There is no such model, or it does not fit.</exception>
+    /// <exception cref="PublishRefusedException">The model does not exist, or does not fit.</exception>
     public ModelFolder Find(StageConfig config, NetworkDigests? networks, ModelDigest? named)
     {
         ModelFolder[] all = [.. folders.Select(Open).OfType<ModelFolder>()];

@@ -24,21 +24,21 @@ internal sealed class ExternalScalerService(
     private readonly ConcurrentDictionary<string, bool> _pools = new(StringComparer.Ordinal);
 
     public override async Task<IsActiveResponse> IsActive(ScaledObjectRef request, ServerCallContext context) =>
-        new() { Result = await StatusAsync(request) is { Wanted: > 0 } };
+        new() { Result = await StatusAsync(ScalerMetadata.Read(request)) is { Wanted: > 0 } };
 
     public override async Task StreamIsActive(
         ScaledObjectRef request, IServerStreamWriter<IsActiveResponse> responseStream, ServerCallContext context)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(
             context.CancellationToken, lifetime.ApplicationStopping);
-        string pool = Pool(request);
+        (string Pool, PoolBounds Bounds) trigger = ScalerMetadata.Read(request);
         bool? sent = null;
         while (!either.IsCancellationRequested)
         {
             bool? isActive = null;
             try
             {
-                isActive = await StatusAsync(request) is { Wanted: > 0 };
+                isActive = await StatusAsync(trigger) is { Wanted: > 0 };
             }
             catch (RpcException error) when (error.StatusCode == StatusCode.Unavailable)
             {
@@ -47,7 +47,7 @@ internal sealed class ExternalScalerService(
 
             if (isActive is { } now && now != sent)
             {
-                logger.PoolActive(pool, now);
+                logger.PoolActive(trigger.Pool, now);
                 await responseStream.WriteAsync(new IsActiveResponse { Result = now }, either.Token);
                 sent = now;
             }
@@ -67,7 +67,7 @@ internal sealed class ExternalScalerService(
 
     public override async Task<GetMetricsResponse> GetMetrics(GetMetricsRequest request, ServerCallContext context)
     {
-        PoolStatus status = await StatusAsync(request.ScaledObjectRef);
+        PoolStatus status = await StatusAsync(ScalerMetadata.Read(request.ScaledObjectRef));
         return new GetMetricsResponse
         {
             MetricValues =
@@ -77,16 +77,9 @@ internal sealed class ExternalScalerService(
         };
     }
 
-    private static string Pool(ScaledObjectRef request)
+    private async Task<PoolStatus> StatusAsync((string Pool, PoolBounds Bounds) trigger)
     {
-        _ = ScalerMetadata.Read(request);
-        return request.ScalerMetadata[ScalerMetadata.Pool];
-    }
-
-    private async Task<PoolStatus> StatusAsync(ScaledObjectRef request)
-    {
-        PoolBounds bounds = ScalerMetadata.Read(request);
-        string pool = Pool(request);
+        (string pool, PoolBounds bounds) = trigger;
         if (!_pools.ContainsKey(pool) && (_pools.Count >= PoolsMax || !_pools.TryAdd(pool, true)))
         {
             throw new RpcException(new Status(

@@ -10,22 +10,19 @@ namespace Atelier.Silo.Scaling;
 /// <summary>Reads the bounds of a pool from the metadata of a trigger.</summary>
 internal static class ScalerMetadata
 {
-    /// <summary>The key of the pool's name.</summary>
-    public const string Pool = "pool";
-
     private const int SilosMax = 10_000;
     private static readonly TimeSpan s_timeMax = TimeSpan.FromDays(1);
 
-    /// <summary>The bounds of a pool.</summary>
+    /// <summary>The name of a pool and its bounds.</summary>
     /// <exception cref="RpcException">
     /// InvalidArgument: a key is missing, is not in its range, or contradicts another one.
     /// </exception>
-    public static PoolBounds Read(ScaledObjectRef request)
+    public static (string Pool, PoolBounds Bounds) Read(ScaledObjectRef request)
     {
-        string name = Text(request, Pool);
+        string name = Text(request, "pool");
         if (!Names.AreValid(name))
         {
-            throw Invalid($"{Pool} is '{name}'; it must be the Silo:Pool of the pool's silos: {Names.Rule}.");
+            throw Invalid($"pool is '{name}'; it must be the Silo:Pool of the pool's silos: {Names.Rule}.");
         }
 
         string[] roles = Text(request, "roles").Split(',', StringSplitOptions.TrimEntries);
@@ -41,7 +38,7 @@ internal static class ScalerMetadata
             Serves = roles.Contains("inference"), Trains = roles.Contains("training"),
         };
         return bounds.Minimum <= bounds.Maximum && bounds.Maximum > 0
-            ? bounds
+            ? (name, bounds)
             : throw Invalid(
                 $"minimum is {bounds.Minimum} and maximum is {bounds.Maximum}; maximum must be at least 1, and minimum "
                 + "must not exceed it.");

@@ -4,6 +4,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Scaling;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Queueing;
@@ -40,6 +41,9 @@ public sealed class WorkQueueStatusTests
         Assert.Equal((1, 8.0), (after.Leased, after.Speed));
         Assert.Equal([item.Model], after.Models);
         Assert.Equal(0, Pool([], "nobody").Backlog);
+
+        // What the workers report replaces what was remembered.
+        Assert.Equal([item.Model], Pool([FakeDevice.ModelOf(7)]).Models);
     }
 
     [Fact]

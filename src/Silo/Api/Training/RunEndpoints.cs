@@ -145,7 +145,7 @@ internal sealed partial class RunEndpoints(
     }
 
     /// <summary>Finds a run that the caller may see.</summary>
-    /// <exception cref="ApiException">There is no such run, or the caller may not train.</exception>
+    /// <exception cref="ApiException">The run does not exist, or the caller may not train.</exception>
     public async Task<RunView> FindAsync(HttpContext context, string text)
     {
         TenantId? owner = await OwnerAsync(context);

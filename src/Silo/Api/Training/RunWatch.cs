@@ -46,7 +46,7 @@ internal sealed record RunEventResponse(
     int Stage, string Name, StepResponse? Step = null, NoteResponse? Note = null, StageResponse? Progress = null);
 
 /// <summary>Follows runs. All watches of a run on a silo share its views.</summary>
-/// <param name="read">Reads a run's state; null if there is no such run.</param>
+/// <param name="read">Reads a run's state; null if the run does not exist.</param>
 /// <param name="history">The steps of committed checkpoints.</param>
 /// <param name="clock">The clock.</param>
 internal sealed class RunWatch(Func<RunId, Task<RunView?>> read, StepHistory history, TimeProvider clock)

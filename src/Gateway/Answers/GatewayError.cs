@@ -83,15 +83,15 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         400, InvalidRequest, "body_not_allowed",
         "A request to this address must not have a body: send it without one.");
 
+    public static GatewayError BodyTooLarge(int bytesMax) => new(
+        413, InvalidRequest, "body_too_large", $"The body is larger than the maximum of {bytesMax} bytes.");
+
     /// <summary>The error for a request that a web server refused with only a status code.</summary>
     public static GatewayError Of(int status) => status switch
     {
         404 => UnknownUrl,
         405 => new(405, InvalidRequest, "method_not_allowed", "This address does not support the request's method."),
-        413 =>
-            new(
-                413, InvalidRequest, "body_too_large",
-                $"The body is larger than the maximum of {GatewaySettings.RequestBytesMax} bytes."),
+        413 => BodyTooLarge(GatewaySettings.RequestBytesMax),
         408 => new(408, InvalidRequest, "body_too_slow", "The body did not arrive in time."),
         414 => new(414, InvalidRequest, "url_too_long", "The request's target is too long."),
         431 => new(431, InvalidRequest, "headers_too_large", "The request has too many headers, or they are too long."),

@@ -11,6 +11,10 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Reads the bodies of requests.</summary>
 internal static class BufferedBody
 {
+    // A client that is still sending does not read a response. So a body that is a little too large is read to its end
+    // and discarded; if it is far too large, the connection is closed.
+    private const int DiscardedBytesMax = 8 << 20;
+
     /// <summary>The bytes of a buffered body; empty if the request has no body.</summary>
     public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
@@ -27,7 +31,7 @@ internal static class BufferedBody
             return;
         }
 
-        if (context.Features.Get<CallerFeature>() is null)
+        if (context.Features.Get<CallerFeature>() is not { Caller: var caller })
         {
             // Otherwise the server would wait for the rest of the body before it reads the next request.
             context.Response.Headers.Connection = "close";
@@ -35,21 +39,14 @@ internal static class BufferedBody
             return;
         }
 
-        if (context.Features.Get<CallerFeature>() is { Caller.IsAdmin: true } && Routes.Is(context, Routes.Large)
-            && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
-        {
-            limit.MaxRequestBodySize = GatewaySettings.DataBytesMax;
-        }
-
+        int bytesMax = caller.IsAdmin && Routes.Is(context, Routes.Large)
+            ? GatewaySettings.DataBytesMax
+            : GatewaySettings.RequestBytesMax;
         using var body = new MemoryStream();
-        try
+        if (!await FitsAsync(context, body, bytesMax))
         {
-            await request.Body.CopyToAsync(body, CancellationToken.None);
-        }
-        catch (IOException error) when (error is not BadHttpRequestException)
-        {
-            // The server reports some malformed chunks, and a connection that breaks, as a failed read.
-            throw new BadHttpRequestException(error.Message, error);
+            await GatewayError.BodyTooLarge(bytesMax).WriteAsync(context);
+            return;
         }
 
         body.Position = 0;
@@ -65,5 +62,42 @@ internal static class BufferedBody
         {
             request.Body = wire;
         }
+    }
+
+    // Copies the request's body. False: it is larger than the maximum.
+    private static async Task<bool> FitsAsync(HttpContext context, MemoryStream body, int bytesMax)
+    {
+        HttpRequest request = context.Request;
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
+        {
+            // A client that waits for "100 Continue" has not sent anything yet.
+            bool waits = request.Headers.Expect.Count > 0;
+            limit.MaxRequestBodySize = waits ? bytesMax : bytesMax + DiscardedBytesMax;
+        }
+
+        long received = 0;
+        byte[] part = new byte[16 * 1024];
+        try
+        {
+            for (int read; (read = await request.Body.ReadAsync(part, CancellationToken.None)) > 0;)
+            {
+                received += read;
+                if (received <= bytesMax)
+                {
+                    body.Write(part, 0, read);
+                }
+            }
+        }
+        catch (BadHttpRequestException error) when (error.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        {
+            return false;
+        }
+        catch (IOException error) when (error is not BadHttpRequestException)
+        {
+            // The server reports some malformed chunks, and a connection that breaks, as a failed read.
+            throw new BadHttpRequestException(error.Message, error);
+        }
+
+        return received <= bytesMax;
     }
 }

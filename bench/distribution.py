@@ -10,8 +10,8 @@ cost: images/s of `atelier train` with two lanes and of two trainers in a cluste
 turns; medians and their ratio. The stages are stage 2 of configs/shapes and a MicroDiT_Tiny_2 (256 tokens, 8 images per
 shard), both with V = 8. joining: a silo is killed and started again; the time from the start of its process, and from
 its readiness, to its membership in a world, and the steps that the others lose. goodput: three silos, one of which is
-killed every minute, the one with the store among them; applied steps times the undisturbed time of a step over the
-duration. checkpoint: the time of a step with and without a checkpoint, from the silos' metrics.
+killed every minute, the one with the store among them; the rate of applied steps during two kills over the rate
+without, by turns. checkpoint: the time of a step with and without a checkpoint, from the silos' metrics.
 Build first with ./atelier test or ./atelier up; nothing else should run. Needs only Python's standard library.
 """
 import argparse, http.client, json, os, re, signal, statistics, subprocess, sys, tempfile, time
@@ -216,23 +216,28 @@ def listeners(process):
 
 def goodput(folder, options):
     cluster, run = toy(folder, "goodput", 3)
+    shares, kills, disturbed, calm = [], 0, 0.0, []
     try:
-        undisturbed = 1 / run.rate(300, 3)
-        started, first = time.monotonic(), run.view()["step"]
-        end, next_kill, kills = started + 60 * options.minutes, started + options.every, 0
-        last = first
-        while time.monotonic() < end:
-            if time.monotonic() >= next_kill:
+        while disturbed < 60 * options.minutes:
+            # Both rates are measured by turns, because the machine's speed changes within minutes.
+            calm.append(run.rate(max(100, int(options.every * (calm[-1] if calm else 3))), 3))
+            started, first = time.monotonic(), run.view()["step"]
+            last = first
+            for _ in range(2):
                 silos = sorted(cluster.children("Silo"))
-                if silos:
-                    os.kill(silos[kills % len(silos)], signal.SIGKILL)
-                    kills += 1
-                    next_kill += options.every
-            last = (run.view() or {"step": last})["step"]
-            time.sleep(0.2)
-        took = time.monotonic() - started
-        print(f"{kills} kills in {took:.0f} s: {last - first} steps of {undisturbed:.4f} s undisturbed; goodput "
-              f"{(last - first) * undisturbed / took:.3f}")
+                os.kill(silos[kills % len(silos)], signal.SIGKILL)
+                kills += 1
+                end = started + options.every * (2 - kills % 2)
+                while time.monotonic() < end:
+                    last = (run.view() or {"step": last})["step"]
+                    time.sleep(0.2)
+            took = time.monotonic() - started
+            disturbed += took
+            shares.append((last - first) / took / calm[-1])
+            print(f"{kills} kills: {last - first} steps in {took:.0f} s, undisturbed {calm[-1]:.2f} steps/s: "
+                  f"{shares[-1]:.3f}", flush=True)
+        around = 1.96 * statistics.stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else float("nan")
+        print(f"goodput {statistics.mean(shares):.3f} ± {around:.3f}, {kills} kills, one every {options.every:g} s")
     finally:
         cluster.stop()
 

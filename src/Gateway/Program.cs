@@ -2,4 +2,6 @@
 using Atelier.Gateway.Checks;
 using Atelier.Gateway.Hosting;
 
-return args is [PictureCheck.Name, .. var rest] ? await PictureCheck.RunAsync(rest) : await GatewayHost.RunAsync(args);
+return args is [PictureCheck.Name, .. var rest]
+    ? await PictureCheck.RunAsync(rest, Console.Out, Console.Error)
+    : await GatewayHost.RunAsync(args);

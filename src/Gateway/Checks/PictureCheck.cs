@@ -24,8 +24,10 @@ public static class PictureCheck
     /// afterwards. The administrator's key is read from Check:AdminKey.
     /// </summary>
     /// <param name="args">--url, the gateway's, and --prompt.</param>
+    /// <param name="output">Receives what was drawn.</param>
+    /// <param name="errors">Receives what is wrong with the arguments, or why no picture was drawn.</param>
     /// <returns>The exit code: 0, 1 if no picture was drawn, or 2 if the arguments are wrong.</returns>
-    public static async Task<int> RunAsync(string[] args)
+    public static async Task<int> RunAsync(string[] args, TextWriter output, TextWriter errors)
     {
         IConfigurationRoot configuration = new ConfigurationBuilder()
             .AddEnvironmentVariables().AddCommandLine(args).Build();
@@ -33,7 +35,7 @@ public static class PictureCheck
             || configuration["prompt"] is not { Length: > 0 } prompt
             || configuration["Check:AdminKey"] is not { Length: > 0 } adminKey)
         {
-            await Console.Error.WriteLineAsync(
+            await errors.WriteLineAsync(
                 $"atelier: {Name} needs --url URL, --prompt TEXT and, in Check__AdminKey, the administrator's key.");
             return WrongArguments;
         }
@@ -41,13 +43,13 @@ public static class PictureCheck
         try
         {
             int bytes = await DrawAsync(url, adminKey, prompt);
-            Console.WriteLine($"Drew \"{prompt}\": a PNG of {bytes:n0} bytes.");
+            await output.WriteLineAsync($"Drew \"{prompt}\": a PNG of {bytes:n0} bytes.");
             return 0;
         }
         catch (Exception error) when (error
             is HttpRequestException or TaskCanceledException or InvalidDataException or JsonException)
         {
-            await Console.Error.WriteLineAsync($"atelier: No picture was drawn: {error.Message}");
+            await errors.WriteLineAsync($"atelier: No picture was drawn: {error.Message}");
             return Failed;
         }
     }

@@ -16,6 +16,7 @@ public sealed class PictureCheckTests : IAsyncLifetime
     private const string Png = "iVBORw0KGgo=";
 
     private readonly List<string> _calls = [];
+    private readonly StringWriter _output = new(), _errors = new();
     private WebApplication _app = null!;
     private string _picture = Png;
     private int _status = 200;
@@ -36,6 +37,7 @@ public sealed class PictureCheckTests : IAsyncLifetime
     public async Task ACheck_DrawsWithAKeyOfItsOwn_WhichIsRevoked()
     {
         Assert.Equal(0, await RunAsync());
+        Assert.Equal("Drew \"a red circle\": a PNG of 8 bytes.\n", $"{_output}");
         Assert.Equal(
             [
                 "PUT /v1/admin/tenants/check by admin", "POST /v1/admin/tenants/check/keys by admin",
@@ -50,17 +52,30 @@ public sealed class PictureCheckTests : IAsyncLifetime
     {
         _status = 503;
         Assert.Equal(1, await RunAsync());
+        Says("No picture was drawn: POST /v1/images/generations was answered with 503: {\"data\"");
         Assert.Equal("DELETE /v1/admin/tenants/check/keys/h1 by admin", _calls[^1]);
         (_status, _picture) = (200, "AAAA");
         Assert.Equal(1, await RunAsync());
-        Assert.Equal(1, await PictureCheck.RunAsync(
-            ["--url", "http://127.0.0.1:1", "--prompt", "a", "--Check:AdminKey", "admin"]));
-        Assert.Equal(2, await PictureCheck.RunAsync(["--url", "nowhere", "--prompt", "a", "--Check:AdminKey", "k"]));
-        Assert.Equal(2, await PictureCheck.RunAsync(["--url", _app.Urls.Single(), "--prompt", "a"]));
+        Says("No picture was drawn: The answer is not a PNG.");
+        Assert.Equal(1, await RunAsync("--url", "http://127.0.0.1:1", "--prompt", "a", "--Check:AdminKey", "admin"));
+        Says("No picture was drawn: Connection refused");
+        Assert.Equal(2, await RunAsync("--url", "nowhere", "--prompt", "a", "--Check:AdminKey", "k"));
+        Says("check needs --url URL, --prompt TEXT and, in Check__AdminKey, the administrator's key.");
+        Assert.Equal(2, await RunAsync("--url", _app.Urls.Single(), "--prompt", "a"));
+        Says("check needs --url URL");
+        Assert.Empty($"{_output}");
     }
 
-    private Task<int> RunAsync() => PictureCheck.RunAsync(
-        ["--url", _app.Urls.Single(), "--prompt", "a red circle", "--Check:AdminKey", "admin"]);
+    private void Says(string message)
+    {
+        Assert.StartsWith($"atelier: {message}", $"{_errors}");
+        _errors.GetStringBuilder().Clear();
+    }
+
+    private Task<int> RunAsync() =>
+        RunAsync("--url", _app.Urls.Single(), "--prompt", "a red circle", "--Check:AdminKey", "admin");
+
+    private Task<int> RunAsync(params string[] args) => PictureCheck.RunAsync(args, _output, _errors);
 
     private async Task AnswerAsync(HttpContext context)
     {

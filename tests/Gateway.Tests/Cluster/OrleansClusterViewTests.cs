@@ -1,12 +1,15 @@
 // Goal: a gateway reaches the cluster whenever there is one, before and after it restarts; a call that fails is
 // repeated for a while, and a caller that leaves does not wait. Method: a real silo with stub grains.
 using System.Diagnostics;
+using System.Diagnostics.Metrics;
 using Atelier.Contracts;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Settings;
-using Atelier.Gateway.Tests.Telemetry;
+using Atelier.Gateway.Telemetry;
 using Atelier.Grains.Tests;
+using Atelier.Grains.Tests.Telemetry;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -18,6 +21,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
     private readonly StubCluster _cluster = new();
     private readonly ManualClock _clock = new();
+    private readonly ServiceProvider _services = new ServiceCollection().AddMetrics().BuildServiceProvider();
     private OrleansClusterView _view = null!;
 
     public async ValueTask InitializeAsync()
@@ -31,6 +35,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         await _view.StopAsync(CancellationToken.None);
         _view.Dispose();
         await _cluster.DisposeAsync();
+        await _services.DisposeAsync();
     }
 
     [Fact]
@@ -66,8 +71,10 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         await _cluster.StartAsync();
         await ConnectedAsync();
         StubTenantGrain.Calls.Clear();
+        using var measurements = new Measurements(Meters);
         Assert.True(await _view.HasKeyAsync(new TenantId("twice"), "hash", CancellationToken.None));
         Assert.Equal(2, StubTenantGrain.Calls["twice"]);
+        Assert.Equal(1, measurements["atelier.gateway.cluster.unanswered"]);
 
         Task<bool> broken = _view.HasKeyAsync(new TenantId("broken"), "hash", CancellationToken.None);
         await Eventually.TrueAsync(() => StubTenantGrain.Calls.GetValueOrDefault("broken") >= 3);
@@ -116,13 +123,15 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         await traced.StopAsync(CancellationToken.None);
     }
 
+    private IMeterFactory Meters => _services.GetRequiredService<IMeterFactory>();
+
     private OrleansClusterView View(Dictionary<string, string?> configuration) => new(
         new GatewaySettings
         {
             ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
             Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
         },
-        _clock, new ConfigurationBuilder().AddInMemoryCollection(configuration).Build(), TestTelemetry.Instruments,
+        _clock, new ConfigurationBuilder().AddInMemoryCollection(configuration).Build(), new GatewayInstruments(Meters),
         NullLoggerFactory.Instance, NullLogger<OrleansClusterView>.Instance);
 
     private Task<bool> HasKeyAsync() => _view.HasKeyAsync(s_alice, "hash", CancellationToken.None);

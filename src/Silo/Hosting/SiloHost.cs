@@ -192,7 +192,8 @@ public static class SiloHost
             .AddCheck<MemberCheck>("member")
             .AddCheck<StoreWatch>("store")
             .AddCheck<StoreLiveCheck>("store-live", tags: [ServiceDefaultsExtensions.LiveTag]);
-        builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        builder.Services.AddSingleton(_ => new Tickets(
+            settings.SecretBytes(), TimeProvider.System, settings.AcceptedSecretBytes()));
         AddBlobs(builder.Services);
         builder.Services.AddPublishing(settings.ModelFolders);
         builder.Services.AddAtelierApi();
@@ -219,7 +220,8 @@ public static class SiloHost
                 provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
                 provider.GetRequiredService<IDataSets>()));
             builder.Services.AddSingleton<ITrainerNetwork>(provider => new TcpTrainerNetwork(
-                IPAddress.Parse(settings.Address), settings.Tls ? settings.SecretBytes() : null,
+                IPAddress.Parse(settings.Address),
+                new PeerSecurity(settings.Tls ? settings.SecretBytes() : null, settings.AcceptedSecretBytes()),
                 provider.GetRequiredService<IOptions<PeerOptions>>().Value,
                 provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILoggerFactory>()));
         }
@@ -294,7 +296,7 @@ public static class SiloHost
             IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         if (settings.Tls)
         {
-            silo.UseClusterTransport(settings.SecretBytes());
+            silo.UseClusterTransport(settings.SecretBytes(), settings.AcceptedSecretBytes());
         }
 
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();

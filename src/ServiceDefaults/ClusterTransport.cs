@@ -1,7 +1,8 @@
 // Mutual TLS on the cluster's Orleans ports. A process that can call grains has full control of the cluster, so both
 // ports of a silo, the one for silos and the one for gateways, accept only processes that know the cluster's secret.
 // Each such process derives the same key from the secret and makes its own certificate with it: there is no file to
-// distribute, nothing expires, and no clock is read. A peer is accepted if its certificate has exactly that key.
+// distribute, nothing expires, and no clock is read. A peer is accepted if its certificate has exactly that key, or,
+// while the secret is rotated, that of another accepted secret.
 using System.Net.Security;
 using System.Numerics;
 using System.Security.Authentication;
@@ -43,10 +44,11 @@ public static class ClusterTransport
     /// Accepts connections only from processes that know the secret, and connects only to silos that know it.
     /// </summary>
     /// <param name="silo">The silo.</param>
-    /// <param name="secret">The cluster's secret.</param>
-    public static void UseClusterTransport(this ISiloBuilder silo, byte[] secret)
+    /// <param name="secret">The cluster's secret, whose key this process has.</param>
+    /// <param name="accepted">Another secret whose key peers may have; null if there is none.</param>
+    public static void UseClusterTransport(this ISiloBuilder silo, byte[] secret, byte[]? accepted = null)
     {
-        TlsOptions tls = OptionsOf(secret);
+        TlsOptions tls = OptionsOf(secret, accepted);
         silo.Services.AddSingleton<UnprovenConnections>();
         silo.Services.AddOptions<SiloConnectionOptions>().Configure<UnprovenConnections>((options, unproven) =>
         {
@@ -62,40 +64,43 @@ public static class ClusterTransport
 
     /// <summary>Connects to silos that know the secret, and to no others.</summary>
     /// <param name="client">The client.</param>
-    /// <param name="secret">The cluster's secret.</param>
-    public static void UseClusterTransport(this IClientBuilder client, byte[] secret)
+    /// <param name="secret">The cluster's secret, whose key this process has.</param>
+    /// <param name="accepted">Another secret whose key silos may have; null if there is none.</param>
+    public static void UseClusterTransport(this IClientBuilder client, byte[] secret, byte[]? accepted = null)
     {
-        TlsOptions tls = OptionsOf(secret);
+        TlsOptions tls = OptionsOf(secret, accepted);
         client.Configure<ClientConnectionOptions>(options =>
             options.ConfigureConnection(connection => connection.UseClientTls(tls)));
     }
 
     /// <summary>Options with which a TLS server on plain sockets accepts only processes that know the secret.</summary>
-    /// <param name="secret">The cluster's secret.</param>
-    public static SslServerAuthenticationOptions ServerOptions(byte[] secret)
+    /// <param name="secret">The cluster's secret, whose key this process has.</param>
+    /// <param name="accepted">Another secret whose key the peer may have; null if there is none.</param>
+    public static SslServerAuthenticationOptions ServerOptions(byte[] secret, byte[]? accepted = null)
     {
         X509Certificate2 own = CertificateOf(secret);
-        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        byte[][] keys = KeysOf(own, accepted);
         return new SslServerAuthenticationOptions
         {
             ServerCertificate = own, ClientCertificateRequired = true, EnabledSslProtocols = SslProtocols.Tls13,
             RemoteCertificateValidationCallback =
-                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, key),
+                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, keys),
             AllowTlsResume = false, AllowRenegotiation = false, CertificateChainPolicy = NoChain(own),
         };
     }
 
     /// <summary>Options with which a TLS client connects only to servers that know the secret.</summary>
-    /// <param name="secret">The cluster's secret.</param>
-    public static SslClientAuthenticationOptions ClientOptions(byte[] secret)
+    /// <param name="secret">The cluster's secret, whose key this process has.</param>
+    /// <param name="accepted">Another secret whose key the peer may have; null if there is none.</param>
+    public static SslClientAuthenticationOptions ClientOptions(byte[] secret, byte[]? accepted = null)
     {
         X509Certificate2 own = CertificateOf(secret);
-        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        byte[][] keys = KeysOf(own, accepted);
         return new SslClientAuthenticationOptions
         {
             ClientCertificates = [own], TargetHost = Name, EnabledSslProtocols = SslProtocols.Tls13,
             RemoteCertificateValidationCallback =
-                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, key),
+                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, keys),
             AllowTlsResume = false, AllowRenegotiation = false, CertificateChainPolicy = NoChain(own),
         };
     }
@@ -122,16 +127,16 @@ public static class ClusterTransport
         return ECDsa.Create(new ECParameters { Curve = ECCurve.NamedCurves.nistP256, D = padded });
     }
 
-    private static TlsOptions OptionsOf(byte[] secret)
+    private static TlsOptions OptionsOf(byte[] secret, byte[]? accepted)
     {
         X509Certificate2 own = CertificateOf(secret);
-        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        byte[][] keys = KeysOf(own, accepted);
         return new TlsOptions
         {
             LocalCertificate = own,
             RemoteCertificateMode = RemoteCertificateMode.RequireCertificate,
             ClientCertificateMode = RemoteCertificateMode.RequireCertificate,
-            RemoteCertificateValidation = (remote, _, _) => HasKey(remote, key),
+            RemoteCertificateValidation = (remote, _, _) => HasKey(remote, keys),
             SslProtocols = SslProtocols.Tls13,
             HandshakeTimeout = HandshakeTimeout,
             OnAuthenticateAsServer = (_, options) =>
@@ -156,11 +161,25 @@ public static class ClusterTransport
         VerificationTime = DateTimeOffset.UnixEpoch.UtcDateTime.AddYears(1),
     };
 
-    private static bool HasKey(X509Certificate2 remote, byte[] key)
+    // The public keys that a peer's certificate may have.
+    private static byte[][] KeysOf(X509Certificate2 own, byte[]? accepted)
+    {
+        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        if (accepted is null)
+        {
+            return [key];
+        }
+
+        using X509Certificate2 other = CertificateOf(accepted);
+        return [key, other.PublicKey.ExportSubjectPublicKeyInfo()];
+    }
+
+    private static bool HasKey(X509Certificate2 remote, byte[][] keys)
     {
         try
         {
-            return remote.PublicKey.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(key);
+            byte[] key = remote.PublicKey.ExportSubjectPublicKeyInfo();
+            return keys.Any(one => one.AsSpan().SequenceEqual(key));
         }
         catch (CryptographicException)
         {

@@ -36,7 +36,8 @@ public sealed partial class ConfigurationDocumentTests
         Keys marked **C** must be the same on all silos of a cluster; `Cluster:Secret`, `Cluster:Id`, `Cluster:Tls` and
         `Store:Redis` on all gateways as well. Decisions move between silos, and two that count differently would, for
         example, expire each other's leases. Change such a key on a stopped cluster, or restart all silos soon after
-        one another.
+        one another. The secret is changed without downtime by
+        [rotation](operations.md#rotation-of-the-clusters-secret).
 
         Besides these keys, `OTEL_EXPORTER_OTLP_ENDPOINT` is where telemetry is sent, `Logging` is .NET's own section,
         and `Supervisor:Stdin` is what `./atelier up` sets so that a process ends with it.

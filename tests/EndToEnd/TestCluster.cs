@@ -28,10 +28,11 @@ internal sealed class TestCluster : IAsyncDisposable
     {
         _embedded = embedded;
         _ports = FreePorts((3 * silos) + 2);
+        Directory.CreateDirectory(RedisFolder);
         Redis = new ProcessUnderTest(
             "redis-server",
             [
-                "--port", $"{_ports[0]}", "--bind", "127.0.0.1", "--dir", _folder, "--appendonly", "yes",
+                "--port", $"{_ports[0]}", "--bind", "127.0.0.1", "--dir", RedisFolder, "--appendonly", "yes",
                 "--appendfsync", "always", "--save", "",
             ],
             new Dictionary<string, string>());
@@ -67,17 +68,26 @@ internal sealed class TestCluster : IAsyncDisposable
     /// <summary>The gateway's address.</summary>
     public Uri Url => new($"http://127.0.0.1:{_ports[1]}");
 
-    private string StoreFolder => Path.Combine(_folder, "store");
+    /// <summary>The port of the store, if it is a Redis.</summary>
+    public int RedisPort => _ports[0];
+
+    /// <summary>The folder of the Redis.</summary>
+    public string RedisFolder => Path.Combine(_folder, "redis");
+
+    /// <summary>The folder of the database, if the cluster has no Redis.</summary>
+    public string StoreFolder => Path.Combine(_folder, "store");
+
+    /// <summary>The folder of the blobs.</summary>
+    public string BlobFolder => Path.Combine(_folder, "blobs");
 
     private string RedisText => $"127.0.0.1:{_ports[0]}";
 
     /// <summary>Starts all processes and waits until they serve.</summary>
     public async Task StartAsync()
     {
-        if (!_embedded)
+        if (!_embedded && !Redis.IsRunning)
         {
-            Redis.Start();
-            await PatientlyAsync("the store", () => CanConnectAsync(_ports[0]));
+            await StartRedisAsync();
         }
 
         foreach (ProcessUnderTest silo in Silos)
@@ -87,6 +97,13 @@ internal sealed class TestCluster : IAsyncDisposable
 
         Gateway.Start();
         await ReadyAsync();
+    }
+
+    /// <summary>Starts the Redis alone.</summary>
+    public async Task StartRedisAsync()
+    {
+        Redis.Start();
+        await PatientlyAsync("the store", () => CanConnectAsync(_ports[0]));
     }
 
     /// <summary>Waits until every running silo and the gateway are ready.</summary>
@@ -174,7 +191,7 @@ internal sealed class TestCluster : IAsyncDisposable
             ["Silo__Port"] = $"{_ports[3 + (3 * i)]}",
             ["Silo__ProxyPort"] = $"{_ports[4 + (3 * i)]}", ["Cluster__Secret"] = _secret,
             ["Models__Folders__0"] = "none",
-            ["Blobs__Folder"] = Path.Combine(_folder, "blobs"), ["Device__Threads"] = "1", ["Device__Slots"] = "4",
+            ["Blobs__Folder"] = BlobFolder, ["Device__Threads"] = "1", ["Device__Slots"] = "4",
             ["Test__EvaluationMilliseconds"] = evaluationMilliseconds.ToString(
                 System.Globalization.CultureInfo.InvariantCulture),
         };

@@ -141,6 +141,21 @@ public sealed class FaultsTests
     }
 
     [Theory]
+    [InlineData("c2hvcnQ=", "its key cluster-secret-accepted must be 32 bytes or more in base64")]
+    [InlineData("", "its key cluster-secret-accepted must not be empty")]
+    [InlineData(GoodSecret, "its key cluster-secret-accepted must differ from cluster-secret, or be left out")]
+    [InlineData("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "")]
+    public async Task AnAcceptedSecret_IsAnother(string accepted, string message)
+    {
+        string error = await InstalledAsync(
+            "production", ("pictures-secrets", "cluster-secret", GoodSecret),
+            ("pictures-secrets", "admin-key", s_goodKey), ("pictures-secrets", "cluster-secret-accepted", accepted),
+            ("pictures-redis", "redis-connection", "redis.example.com:6380"));
+        Assert.Equal(message.Length == 0, error.Length == 0);
+        Assert.Contains(message, error, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData(
         "production", "pictures-redis", "url",
         "redis.external.existingSecret is pictures-redis; its key redis-connection is missing. It has url.")]

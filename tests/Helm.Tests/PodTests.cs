@@ -209,6 +209,19 @@ public sealed partial class PodTests(Renderer renderer)
         Assert.InRange(megabytes, 1024, (int)(data.EmptyDir.SizeLimit.ToDecimal() / 1024 / 1024));
     }
 
+    // Redis would be killed at its limit, again and again while it reads its file.
+    [Fact]
+    public void Redis_RefusesWrites_BeforeItIsKilled()
+    {
+        V1Container redis = Assert.Single(
+            Assert.Single(renderer["smallest"].Pods, pod => pod.Component == "redis").Spec.Containers);
+        string maximum = redis.Args[redis.Args.IndexOf("--maxmemory") + 1];
+        Assert.EndsWith("mb", maximum, StringComparison.Ordinal);
+        Assert.InRange(
+            int.Parse(maximum[..^2], CultureInfo.InvariantCulture), 512,
+            (int)(redis.Resources.Limits["memory"].ToDecimal() / 1024 / 1024 * 3 / 4));
+    }
+
     [Fact]
     public void PoolsWithDevices_HaveNoSurge_AndAskForTheirDevice()
     {

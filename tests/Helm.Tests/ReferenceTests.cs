@@ -128,8 +128,10 @@ public sealed class ReferenceTests(Renderer renderer)
                 if (variable.ValueFrom?.SecretKeyRef is { } key)
                 {
                     Assert.True(
-                        key.Name == secret?.Name() ? secret.Data.ContainsKey(key.Key) : named.Contains(key.Name),
+                        key.Name == secret?.Name()
+                            ? secret.Data.ContainsKey(key.Key) != (key.Optional == true) : named.Contains(key.Name),
                         $"{pod.Owner}: {key.Name} has no {key.Key}");
+                    Assert.Equal(variable.Name == "Cluster__AcceptedSecret", key.Optional == true);
                 }
             }
 

@@ -102,13 +102,14 @@ public sealed class RenderTests(Renderer renderer)
             - apiVersion: v1
               kind: Secret
               metadata: {name: demo-atelier, namespace: art}
-              data: {cluster-secret: Y2x1c3Rlcg==, admin-key: YWRtaW4=}
+              data: {cluster-secret: Y2x1c3Rlcg==, cluster-secret-accepted: bmV4dA==, admin-key: YWRtaW4=}
             """,
             TestContext.Current.CancellationToken);
         (_, string text, _) = await Renderer.RunAsync("-f", Repository.ValuesOf("smallest"), "--lookup", file);
         File.Delete(file);
         V1Secret secret = Assert.Single(Rendering.Parse(text).OfType<V1Secret>());
         Assert.Equal("cluster"u8, secret.Data["cluster-secret"]);
+        Assert.Equal("next"u8, secret.Data["cluster-secret-accepted"]);
         Assert.Equal("admin"u8, secret.Data["admin-key"]);
         Assert.Equal(32, secret.Data["redis-password"].Length);
     }

@@ -116,11 +116,11 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- .Values.secrets.existing | default (include "atelier.fullname" .) -}}
 {{- end }}
 
-{{/* A variable from a Secret. Takes variable, secret and key. */}}
+{{/* A variable from a Secret. Takes variable, secret, key and, if the key may be missing, optional. */}}
 {{- define "atelier.secretVariable" -}}
 - name: {{ .variable }}
   valueFrom:
-    secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}
+    secretKeyRef: {name: {{ .secret }}, key: {{ .key }}{{ if hasKey . "optional" }}, optional: true{{ end }}}
 {{- end }}
 
 {{/* The variables that silos and gateways have in common. */}}
@@ -128,6 +128,9 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- $secret := include "atelier.secret" . -}}
 - {name: Cluster__Id, value: {{ .Values.clusterId | quote }}}
 {{ include "atelier.secretVariable" (dict "variable" "Cluster__Secret" "secret" $secret "key" "cluster-secret") }}
+# Only while the secret is rotated.
+{{ include "atelier.secretVariable" (dict "variable" "Cluster__AcceptedSecret" "secret" $secret
+  "key" "cluster-secret-accepted" "optional" true) }}
 {{- if .Values.redis.builtin.enabled }}
 {{ include "atelier.secretVariable" (dict "variable" "REDIS_PASSWORD" "secret" $secret "key" "redis-password") }}
 - {name: Store__Redis, value: "{{ include "atelier.fullname" . }}-redis:6379,password=$(REDIS_PASSWORD)"}

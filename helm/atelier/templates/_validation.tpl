@@ -109,6 +109,14 @@ right. Templates expect valid values, so this must have no error of its own for 
 {{- range concat (list "cluster-secret" "admin-key") (ternary (list "redis-password") list $builtin) -}}
 {{- $wanted = append $wanted (list "secrets.existing" $existing .) -}}
 {{- end -}}
+{{- $data := get (lookup "v1" "Secret" .Release.Namespace $existing | default dict) "data" | default dict -}}
+{{- if hasKey $data "cluster-secret-accepted" -}}
+{{- $wanted = append $wanted (list "secrets.existing" $existing "cluster-secret-accepted") -}}
+{{- if eq (get $data "cluster-secret-accepted") (get $data "cluster-secret") -}}
+{{- $faults = append $faults (printf "secrets.existing is %s; its key cluster-secret-accepted must differ from %s."
+  $existing "cluster-secret, or be left out") -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.redis.external -}}
 {{- if and .existingSecret (not $builtin) -}}
@@ -132,7 +140,7 @@ right. Templates expect valid values, so this must have no error of its own for 
   (keys $data | sortAlpha | join ", " | default "no keys")) -}}
 {{- else if eq $text "" -}}
 {{- $faults = append $faults (printf "%s must not be empty." $place) -}}
-{{- else if and (eq $key "cluster-secret")
+{{- else if and (hasPrefix "cluster-secret" $key)
   (or (not (regexMatch "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$" $text))
     (lt (b64dec $text | len) 32)) -}}
 {{- $faults = append $faults (printf "%s must be 32 bytes or more in base64." $place) -}}
@@ -281,6 +289,7 @@ Blobs:Azure: blobs.azure.existingSecret
 Blobs:Container: blobs.azure.container
 Blobs:Endpoint: blobs.azure.endpoint
 Blobs:Folder: blobs.volume
+Cluster:AcceptedSecret: secrets.existing
 Cluster:Id: clusterId
 Cluster:Secret: secrets.existing
 Device:MemoryMegabytes: pools[].device.memoryMegabytes

@@ -42,22 +42,25 @@ public sealed class Tickets
 
     private const string NoTenant = "-";
 
-    private readonly byte[] _secret;
+    // The current secret, which signs, and others that are accepted.
+    private readonly byte[][] _secrets;
     private readonly TimeProvider _clock;
 
     /// <summary>Creates an instance with the secret that all gateways and silos of a cluster share.</summary>
-    /// <exception cref="ArgumentException">The secret is too short.</exception>
-    public Tickets(byte[] secret, TimeProvider clock)
+    /// <param name="secret">The secret that signs.</param>
+    /// <param name="clock">The clock of this process.</param>
+    /// <param name="accepted">Another secret whose signatures are valid; null if there is none.</param>
+    /// <exception cref="ArgumentException">A secret is too short.</exception>
+    public Tickets(byte[] secret, TimeProvider clock, byte[]? accepted = null)
     {
         ArgumentNullException.ThrowIfNull(secret);
-        if (secret.Length < SecretBytesMin)
+        (_secrets, _clock) = (accepted is null ? [secret] : [secret, accepted], clock);
+        if (_secrets.FirstOrDefault(one => one.Length < SecretBytesMin) is { } faulty)
         {
             throw new ArgumentException(
-                $"The cluster's secret has {secret.Length} bytes; it must have at least {SecretBytesMin}.",
+                $"The cluster's secret has {faulty.Length} bytes; it must have at least {SecretBytesMin}.",
                 nameof(secret));
         }
-
-        (_secret, _clock) = (secret, clock);
     }
 
     /// <summary>
@@ -146,9 +149,15 @@ public sealed class Tickets
         return GenerationKey.TryParse($"{tenant}/{id}", out generation);
     }
 
-    private bool IsMac(string mac, params ReadOnlySpan<string> parts) => CryptographicOperations.FixedTimeEquals(
-        Encoding.UTF8.GetBytes(mac), Encoding.UTF8.GetBytes(Mac(parts)));
+    private bool IsMac(string mac, params ReadOnlySpan<string> parts)
+    {
+        string text = string.Join('\n', parts);
+        return _secrets.Any(secret => CryptographicOperations.FixedTimeEquals(
+            Encoding.UTF8.GetBytes(mac), Encoding.UTF8.GetBytes(MacOf(secret, text))));
+    }
 
-    private string Mac(params ReadOnlySpan<string> parts) =>
-        Base64Url.EncodeToString(HMACSHA256.HashData(_secret, Encoding.UTF8.GetBytes(string.Join('\n', parts))));
+    private string Mac(params ReadOnlySpan<string> parts) => MacOf(_secrets[0], string.Join('\n', parts));
+
+    private static string MacOf(byte[] secret, string text) =>
+        Base64Url.EncodeToString(HMACSHA256.HashData(secret, Encoding.UTF8.GetBytes(text)));
 }

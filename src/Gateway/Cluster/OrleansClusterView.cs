@@ -149,7 +149,7 @@ internal sealed class OrleansClusterView(
 
         if (settings.Tls)
         {
-            client.UseClusterTransport(settings.SecretBytes());
+            client.UseClusterTransport(settings.SecretBytes(), settings.AcceptedSecretBytes());
         }
 
         if (configuration.ExportsTelemetry())

@@ -126,6 +126,15 @@ public sealed record GatewaySettings
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 
+    /// <summary>
+    /// Gets another secret, also 32 bytes or more in base64, that is accepted beside <see cref="Secret"/>, so that the
+    /// secret can be rotated without downtime.
+    /// </summary>
+    /// <remarks>Anyone who knows it can administer the cluster. Remove it when the rotation is over.</remarks>
+    /// <value>The default is none.</value>
+    [Key("Cluster:AcceptedSecret")]
+    public string? AcceptedSecret { get; init; }
+
     /// <summary>Gets whether connections to silos use TLS, with keys derived from the secret.</summary>
     /// <remarks>Silos allow false only on a loopback address.</remarks>
     /// <value>The default is true.</value>
@@ -159,6 +168,9 @@ public sealed record GatewaySettings
 
     /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
+
+    /// <summary>The other secret that is accepted, as bytes; null if there is none.</summary>
+    public byte[]? AcceptedSecretBytes() => AcceptedSecret is null ? null : Convert.FromBase64String(AcceptedSecret);
 
     /// <summary>The endpoints at which silos accept gateways, from <see cref="Silos"/>.</summary>
     public IPEndPoint[] SiloEndpoints() => [.. Silos.Select(IPEndPoint.Parse)];
@@ -197,6 +209,11 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
                 + $"{Key(nameof(options.ConnectionsMax))} ({options.ConnectionsMax}): one tenant's streams can take "
                 + "all connections.";
         }
+
+        if (ClusterSecrets.Warning(Key(nameof(options.AcceptedSecret)), options.AcceptedSecret) is { } open)
+        {
+            yield return open;
+        }
     }
 
     protected override IEnumerable<string> Faults(GatewaySettings options)
@@ -212,7 +229,7 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
             yield return clash;
         }
 
-        // The message does not repeat the secret, because it ends up in logs.
+        // The message does not repeat the key, because it ends up in logs.
         if (options.AdminKey is { Length: < GatewaySettings.AdminKeyLengthMin or > GatewaySettings.KeyLengthMax }
             || options.AdminKey?.Any(char.IsWhiteSpace) == true)
         {
@@ -220,10 +237,10 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
                 + $"{GatewaySettings.KeyLengthMax} characters and no white space.";
         }
 
-        if (!IsSecret(options.Secret))
+        foreach (string fault in ClusterSecrets.Faults(
+            Key(nameof(options.Secret)), options.Secret, Key(nameof(options.AcceptedSecret)), options.AcceptedSecret))
         {
-            yield return $"{Key(nameof(options.Secret))} must be {Tickets.SecretBytesMin} bytes or more in base64, the "
-                + "same for all silos and gateways.";
+            yield return fault;
         }
 
         string redis = Key(nameof(options.Redis)), silos = Key(nameof(options.Silos));
@@ -246,12 +263,6 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         {
             yield return $"{silos} has {silo}; each entry must be an IP address with a port, such as 127.0.0.1:30000.";
         }
-    }
-
-    private static bool IsSecret(string text)
-    {
-        Span<byte> secret = stackalloc byte[1024];
-        return Convert.TryFromBase64String(text, secret, out int bytes) && bytes >= Tickets.SecretBytesMin;
     }
 
     private static bool IsStore(string text)

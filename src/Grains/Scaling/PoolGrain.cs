@@ -4,6 +4,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Scaling;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Training;
+using Microsoft.Extensions.Logging;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 
 namespace Atelier.Grains.Scaling;
@@ -26,15 +27,23 @@ internal sealed class PoolState
 [ControlSilo]
 internal sealed class PoolGrain(
     [PersistentState("pool")] IPersistentState<PoolState> state, IClusterMembershipService membership,
-    ISiloMetadataCache metadata, IGrainFactory grains, PoolInstruments instruments, TimeProvider clock)
+    ISiloMetadataCache metadata, IGrainFactory grains, PoolInstruments instruments, TimeProvider clock,
+    ILogger<PoolGrain> logger)
     : Grain, IPoolGrain
 {
     // A measured speed is stored again if it differs from the stored one by more than this share.
     private const double SpeedChange = 0.2;
 
+    // Cold starts after which a pool that should have silos and has none is reported.
+    private const int StartsMax = 3;
+
     private readonly long _startedAt = clock.GetTimestamp();
     private PoolBounds? _bounds;
     private PoolScale? _rule;
+
+    // Since when the pool has had no silo although it should; null if it has one, or needs none.
+    private TimeSpan? _emptySince;
+    private bool _isReported;
 
     private string Name => this.GetPrimaryKeyString();
 
@@ -67,6 +76,7 @@ internal sealed class PoolGrain(
         TimeSpan? backlog = speed is { } known ? TimeSpan.FromSeconds(Math.Min(work.Backlog / known, 1e9)) : null;
         var status = new PoolStatus(wanted, silos.Length, backlog);
         instruments.Update(Name, status);
+        ReportIfEmpty(status, bounds.ColdStart);
         return status;
     }
 
@@ -91,12 +101,35 @@ internal sealed class PoolGrain(
         return _rule;
     }
 
+    // A pool that the autoscaler asks for under a wrong name never gets a silo.
+    private void ReportIfEmpty(PoolStatus status, TimeSpan coldStart)
+    {
+        if (status.Ready > 0 || status.Wanted == 0)
+        {
+            (_emptySince, _isReported) = (null, false);
+            return;
+        }
+
+        _emptySince ??= Now;
+        TimeSpan time = Now - _emptySince.Value;
+        if (!_isReported && time > StartsMax * coldStart)
+        {
+            _isReported = true;
+            IEnumerable<string> pools = Members().Select(member => member.Pool).OfType<string>().Distinct();
+            logger.PoolIsEmpty(
+                Name, status.Wanted, time, string.Join(", ", pools.Order(StringComparer.Ordinal)));
+        }
+    }
+
+    private IEnumerable<string> Silos() =>
+        Members().Where(member => member.Pool == Name).Select(member => member.Silo);
+
     // Silos that are shutting down are not active anymore.
-    private IEnumerable<string> Silos() => membership.CurrentSnapshot.Members.Values
-        .Where(member => member.Status == SiloStatus.Active
-            && metadata.GetSiloMetadata(member.SiloAddress).Metadata.TryGetValue(IPoolGrain.Metadata, out string? pool)
-            && pool == Name)
-        .Select(member => member.Name);
+    private IEnumerable<(string Silo, string? Pool)> Members() => membership.CurrentSnapshot.Members.Values
+        .Where(member => member.Status == SiloStatus.Active)
+        .Select(member => (
+            member.Name,
+            metadata.GetSiloMetadata(member.SiloAddress).Metadata.GetValueOrDefault(IPoolGrain.Metadata)));
 
     // Models that the silos do not hold anymore, such as those of panels, are forgotten.
     private async Task RememberAsync(PoolWork work)

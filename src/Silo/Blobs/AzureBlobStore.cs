@@ -63,7 +63,7 @@ public sealed class AzureBlobStore : IBlobStore
 
     /// <summary>Opens the store, and creates its container if it does not exist.</summary>
     /// <exception cref="ArgumentException">The options are invalid; the message says why.</exception>
-    /// <exception cref="RequestFailedException">The service refuses a request, or does not answer.</exception>
+    /// <exception cref="IOException">The account refuses this process, or does not answer.</exception>
     public AzureBlobStore(AzureBlobStoreOptions options)
         : this(Checked(options), new BlobClientOptions())
     {
@@ -77,8 +77,7 @@ public sealed class AzureBlobStore : IBlobStore
         client.Retry.Delay = TimeSpan.FromSeconds(0.2);
         client.Retry.MaxDelay = TimeSpan.FromSeconds(3);
         client.Retry.NetworkTimeout = options.TryTimeout;
-        _container = options.Client(client).GetBlobContainerClient(options.Container);
-        _container.CreateIfNotExists(PublicAccessType.None);
+        _container = options.Open(client);
     }
 
     /// <summary>Maximum size of an upload in one request, in bytes; larger content is uploaded in blocks.</summary>

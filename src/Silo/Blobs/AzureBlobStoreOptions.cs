@@ -1,5 +1,6 @@
 // The options of a blob store in Azure Blob Storage.
 using Atelier.Configuration;
+using Azure;
 using Azure.Identity;
 using Azure.Storage.Blobs;
 
@@ -46,10 +47,44 @@ public sealed class AzureBlobStoreOptions
     /// <summary>Whether the store is used.</summary>
     internal bool IsUsed => Connection is not null || Endpoint is not null;
 
-    /// <summary>A client of the account.</summary>
-    internal BlobServiceClient Client(BlobClientOptions client) => Endpoint is { } endpoint
-        ? new BlobServiceClient(new Uri(endpoint), new WorkloadIdentityCredential(), client)
-        : new BlobServiceClient(Connection, client);
+    /// <summary>A client of the container, which is created if it does not exist.</summary>
+    /// <exception cref="IOException">
+    /// The account refuses this process, or does not answer; the message says what would be right.
+    /// </exception>
+    internal BlobContainerClient Open(BlobClientOptions client)
+    {
+        BlobServiceClient account = Endpoint is { } endpoint
+            ? new BlobServiceClient(new Uri(endpoint), new WorkloadIdentityCredential(), client)
+            : new BlobServiceClient(Connection, client);
+        BlobContainerClient container = account.GetBlobContainerClient(Container);
+        try
+        {
+            container.CreateIfNotExists();
+            return container;
+        }
+        catch (Exception error) when (error
+            is RequestFailedException or AggregateException or AuthenticationFailedException)
+        {
+            throw new IOException(Refusal(account.Uri, error), error);
+        }
+    }
+
+    // The account's address has no key: one that a shared access signature is part of is shown without it.
+    private string Refusal(Uri address, Exception error)
+    {
+        string account = address.GetLeftPart(UriPartial.Path);
+        bool isIdentity = Endpoint is not null;
+        string key = OptionKey.PathOf<AzureBlobStoreOptions>(isIdentity ? nameof(Endpoint) : nameof(Connection));
+        string reason = error.Message.Split('\n')[0].Trim();
+        return error is RequestFailedException { Status: 401 or 403 } refused
+            ? $"{key}: the account {account} refuses this process ({refused.Status} {refused.ErrorCode}). "
+                + (isIdentity
+                    ? "Its workload identity must have the role Storage Blob Data Contributor"
+                    : "It must be a connection string with a valid key, or with a shared access signature that may "
+                        + "read, write, delete, list and create")
+                + ", and the account's firewall must admit it."
+            : $"{key}: the account {account} cannot be used: {reason}";
+    }
 }
 
 /// <summary>Validates the options of a store in Azure Blob Storage.</summary>

@@ -50,8 +50,7 @@ public static class FetchModel
             return WrongArguments;
         }
         catch (Exception error) when (error
-            is InvalidDataException or RefusedFileException or IOException or UnauthorizedAccessException
-                or Azure.RequestFailedException or Azure.Identity.AuthenticationFailedException)
+            is InvalidDataException or RefusedFileException or IOException or UnauthorizedAccessException)
         {
             await Console.Error.WriteLineAsync($"atelier: The model was not fetched: {error.Message}");
             return Failed;

@@ -43,9 +43,12 @@ public static class SiloHost
     /// <summary>Runs a silo until it is stopped.</summary>
     /// <param name="args">Settings on the command line.</param>
     /// <param name="configure">Changes the services after all of them are registered.</param>
+    /// <param name="errors">Where the reason is written if the silo cannot start; null for standard error.</param>
     /// <returns>The process's exit code.</returns>
-    public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? configure = null)
+    public static async Task<int> RunAsync(
+        string[] args, Action<IServiceCollection>? configure = null, TextWriter? errors = null)
     {
+        errors ??= Console.Error;
         PrivateFiles.CloseNew();
         WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationOptions
         {
@@ -58,23 +61,29 @@ public static class SiloHost
         }
         catch (InvalidConfigurationException error)
         {
-            await Console.Error.WriteLineAsync($"atelier: {error.Message}");
+            await errors.WriteLineAsync($"atelier: {error.Message}");
             return WrongConfiguration;
         }
 
         SiloSettings settings = options.Get<SiloSettings>();
         List<string> warnings = [.. options.Warnings];
-        using IClusterStore? store = await OpenStoreAsync(options, warnings);
+        using IClusterStore? store = await OpenStoreAsync(options, warnings, errors);
         if (store is null)
         {
             return WrongConfiguration;
         }
 
-        int generation = await NextGenerationAsync(store, settings);
+        int generation = await NextGenerationAsync(store, settings, errors);
         Configure(builder, options, store);
         builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
         await using WebApplication app = builder.Build();
+        if (OpenFault(app.Services) is { } fault)
+        {
+            await errors.WriteLineAsync($"atelier: {fault}");
+            return WrongConfiguration;
+        }
+
         foreach (string warning in warnings.Concat(store.Warnings))
         {
             app.Logger.StartWarning(warning);
@@ -107,7 +116,8 @@ public static class SiloHost
             .AddOptions<PreemptionOptions, PreemptionOptionsValidator>(configuration)
             .AddGrainOptions(configuration);
 
-    private static async Task<IClusterStore?> OpenStoreAsync(StartOptions options, List<string> warnings)
+    private static async Task<IClusterStore?> OpenStoreAsync(
+        StartOptions options, List<string> warnings, TextWriter errors)
     {
         (SiloSettings settings, SqliteStoreOptions local) =
             (options.Get<SiloSettings>(), options.Get<SqliteStoreOptions>());
@@ -120,7 +130,7 @@ public static class SiloHost
 
             if (settings.StoreOptions() is { } redis)
             {
-                return await RedisClusterStore.OpenAsync(redis, settings.ClusterId);
+                return await RedisClusterStore.OpenAsync(redis, settings.ClusterId, TimeProvider.System);
             }
 
             warnings.AddRange(PrivateFiles.MakeFolder(local.Folder));
@@ -131,7 +141,7 @@ public static class SiloHost
             int states = await GarnetImport.RunAsync(store, local.Folder, settings.ClusterId);
             if (states > 0)
             {
-                await Console.Error.WriteLineAsync($"atelier: imported {states} states from a store of format 0");
+                await errors.WriteLineAsync($"atelier: imported {states} states from a store of format 0");
             }
 
             return store;
@@ -140,13 +150,29 @@ public static class SiloHost
             when (error is InvalidOperationException or RedisConnectionException or ArgumentException or IOException
                 or UnauthorizedAccessException)
         {
-            await Console.Error.WriteLineAsync($"atelier: {error.Message}");
+            await errors.WriteLineAsync($"atelier: {error.Message}");
             return null;
         }
     }
 
+    // Opens the blob store and the models' folders, so that a silo without them ends before it joins the cluster.
+    private static string? OpenFault(IServiceProvider services)
+    {
+        try
+        {
+            _ = services.GetRequiredService<IBlobStore>();
+            _ = services.GetServices<IDeviceHost>().Count();
+            return null;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return error.Message;
+        }
+    }
+
     // The silo waits for a store that is full or briefly down; if it exited instead, it would restart in a loop.
-    private static async Task<int> NextGenerationAsync(IClusterStore store, SiloSettings settings)
+    private static async Task<int> NextGenerationAsync(
+        IClusterStore store, SiloSettings settings, TextWriter errors)
     {
         for (bool said = false; ; said = true)
         {
@@ -159,7 +185,7 @@ public static class SiloHost
             {
                 if (!said)
                 {
-                    await Console.Error.WriteLineAsync($"atelier: waiting for the store: {error.Message}");
+                    await errors.WriteLineAsync($"atelier: waiting for the store: {error.Message}");
                 }
 
                 await Task.Delay(TimeSpan.FromSeconds(1));
@@ -192,7 +218,8 @@ public static class SiloHost
             .AddCheck<MemberCheck>("member")
             .AddCheck<StoreWatch>("store")
             .AddCheck<StoreLiveCheck>("store-live", tags: [ServiceDefaultsExtensions.LiveTag]);
-        builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        builder.Services.AddSingleton(_ => new Tickets(
+            settings.SecretBytes(), TimeProvider.System, settings.AcceptedSecretBytes()));
         AddBlobs(builder.Services);
         builder.Services.AddPublishing(settings.ModelFolders);
         builder.Services.AddAtelierApi();
@@ -219,7 +246,8 @@ public static class SiloHost
                 provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
                 provider.GetRequiredService<IDataSets>()));
             builder.Services.AddSingleton<ITrainerNetwork>(provider => new TcpTrainerNetwork(
-                IPAddress.Parse(settings.Address), settings.Tls ? settings.SecretBytes() : null,
+                IPAddress.Parse(settings.Address),
+                new PeerSecurity(settings.Tls ? settings.SecretBytes() : null, settings.AcceptedSecretBytes()),
                 provider.GetRequiredService<IOptions<PeerOptions>>().Value,
                 provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILoggerFactory>()));
         }
@@ -294,7 +322,7 @@ public static class SiloHost
             IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         if (settings.Tls)
         {
-            silo.UseClusterTransport(settings.SecretBytes());
+            silo.UseClusterTransport(settings.SecretBytes(), settings.AcceptedSecretBytes());
         }
 
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();

@@ -97,6 +97,15 @@ public sealed record SiloSettings
     public string Secret { get; init; } = "";
 
     /// <summary>
+    /// Gets another secret, also 32 bytes or more in base64, that is accepted beside <see cref="Secret"/>, so that the
+    /// secret can be rotated without downtime.
+    /// </summary>
+    /// <remarks>Anyone who knows it can administer the cluster. Remove it when the rotation is over.</remarks>
+    /// <value>The default is none.</value>
+    [Key("Cluster:AcceptedSecret")]
+    public string? AcceptedSecret { get; init; }
+
+    /// <summary>
     /// Gets whether the ports for silos and gateways are secured by TLS, with keys derived from the secret.
     /// </summary>
     /// <remarks>
@@ -132,6 +141,9 @@ public sealed record SiloSettings
     /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
+    /// <summary>The other secret that is accepted, as bytes; null if there is none.</summary>
+    public byte[]? AcceptedSecretBytes() => AcceptedSecret is null ? null : Convert.FromBase64String(AcceptedSecret);
+
     /// <summary>Connection options of Redis; null if the store is a database on this machine.</summary>
     public ConfigurationOptions? StoreOptions()
     {
@@ -161,6 +173,11 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
                 + "its workers have drained, which takes up to "
                 + $"{OptionKey.PathOf<WorkerOptions>(nameof(WorkerOptions.DrainTimeout))} ({drain.DrainTimeout}) plus "
                 + $"twice {OptionKey.PathOf<WorkerOptions>(nameof(WorkerOptions.IdlePeriod))}.";
+        }
+
+        if (ClusterSecrets.Warning(Key(nameof(options.AcceptedSecret)), options.AcceptedSecret) is { } open)
+        {
+            yield return open;
         }
     }
 
@@ -202,15 +219,13 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
             yield return clash;
         }
 
-        // The message does not repeat the secret, because it ends up in logs.
-        Span<byte> secret = stackalloc byte[1024];
-        if (!Convert.TryFromBase64String(options.Secret, secret, out int bytes) || bytes < Tickets.SecretBytesMin)
+        foreach (string fault in ClusterSecrets.Faults(
+            Key(nameof(options.Secret)), options.Secret, Key(nameof(options.AcceptedSecret)), options.AcceptedSecret))
         {
-            yield return $"{Key(nameof(options.Secret))} must be {Tickets.SecretBytesMin} bytes or more in base64, the "
-                + "same for all silos and gateways.";
+            yield return fault;
         }
 
-        // This message does not repeat the text either, because the text may contain a password.
+        // The message does not repeat the text, because the text may contain a password.
         if (options.Redis is not null && !IsRedis(options.Redis))
         {
             yield return $"{Key(nameof(options.Redis))} must be a StackExchange.Redis configuration string, for "

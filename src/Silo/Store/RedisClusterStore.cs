@@ -41,9 +41,10 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
     /// <exception cref="RedisConnectionException">The server does not answer.</exception>
-    public static async Task<RedisClusterStore> OpenAsync(ConfigurationOptions options, string cluster)
+    public static async Task<RedisClusterStore> OpenAsync(
+        ConfigurationOptions options, string cluster, TimeProvider clock)
     {
-        IReadOnlyList<string> warnings = await StoreChecks.RunAsync(options);
+        IReadOnlyList<string> warnings = await StoreChecks.RunAsync(options, clock);
         return new RedisClusterStore(options, await ConnectionMultiplexer.ConnectAsync(options), cluster, warnings);
     }
 

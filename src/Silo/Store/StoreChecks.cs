@@ -4,14 +4,19 @@ using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>Checks the durability settings of a Redis server.</summary>
+/// <summary>Checks the durability settings and the clock of a Redis server.</summary>
 internal static class StoreChecks
 {
-    /// <summary>Returns the ways in which accepted writes may be lost, as sentences for the log.</summary>
+    // Synchronized clocks differ by less.
+    private static readonly TimeSpan s_apartMax = TimeSpan.FromSeconds(10);
+
+    /// <summary>Returns what is wrong with the server, as sentences for the log.</summary>
+    /// <param name="options">How to connect.</param>
+    /// <param name="clock">The clock of this machine.</param>
     /// <exception cref="InvalidOperationException">
     /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
-    public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options)
+    public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options, TimeProvider clock)
     {
         ConfigurationOptions asking = options.Clone();
         asking.AllowAdmin = true;
@@ -21,9 +26,11 @@ internal static class StoreChecks
                 "The store does not answer at the address of Store:Redis.");
         try
         {
-            return Judge(
+            IReadOnlyList<string> warnings = Judge(
                 await ValueAsync(server, "appendonly"), await ValueAsync(server, "appendfsync"), await ValueAsync(
                     server, "maxmemory-policy"));
+            TimeSpan ahead = clock.GetUtcNow().UtcDateTime - await server.TimeAsync();
+            return JudgeClock(ahead) is { } apart ? [.. warnings, apart] : warnings;
         }
         catch (RedisServerException)
         {
@@ -52,6 +59,15 @@ internal static class StoreChecks
                 + "dies may be lost.",
             ];
     }
+
+    /// <summary>A warning if the clocks of this machine and of the store's are apart; null if they are not.</summary>
+    /// <param name="ahead">By how much this machine's clock is ahead.</param>
+    internal static string? JudgeClock(TimeSpan ahead) => ahead.Duration() <= s_apartMax
+        ? null
+        : $"This machine's clock is {ahead.Duration().TotalSeconds:0} s "
+            + $"{(ahead < TimeSpan.Zero ? "behind" : "ahead of")} the store's: synchronize the clocks of all "
+            + "machines. Until then, links expire early or late, and a silo may join the cluster without having reached "
+            + "the others.";
 
     private static async Task<string?> ValueAsync(IServer server, string name) =>
         (await server.ConfigGetAsync(name)).FirstOrDefault().Value;

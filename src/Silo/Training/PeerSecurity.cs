@@ -9,13 +9,14 @@ namespace Atelier.Silo.Training;
 
 /// <summary>Secures sockets with the cluster's secret.</summary>
 /// <param name="secret">The cluster's secret; null for connections without TLS.</param>
-internal sealed class PeerSecurity(byte[]? secret)
+/// <param name="accepted">Another secret that trainers may have; null if there is none.</param>
+public sealed class PeerSecurity(byte[]? secret, byte[]? accepted = null)
 {
     private readonly SslServerAuthenticationOptions? _server = secret is null
-        ? null : ClusterTransport.ServerOptions(secret);
+        ? null : ClusterTransport.ServerOptions(secret, accepted);
 
     private readonly SslClientAuthenticationOptions? _client = secret is null
-        ? null : ClusterTransport.ClientOptions(secret);
+        ? null : ClusterTransport.ClientOptions(secret, accepted);
 
     /// <summary>Whether trainers may connect to an address.</summary>
     public bool Allows(IPAddress address) => secret is not null || IPAddress.IsLoopback(address);

@@ -35,9 +35,7 @@ public sealed partial class TcpPeers : ITrainerPeers
     /// <param name="stage">The stage's key; peers of other stages are refused.</param>
     /// <param name="options">Timeouts and limits.</param>
     /// <param name="limits">Limits of the run's frames.</param>
-    /// <param name="secret">
-    /// The cluster's secret; null for connections without TLS, on the loopback interface only.
-    /// </param>
+    /// <param name="security">Secures the connections.</param>
     /// <param name="listen">Address and port on which to listen; port 0 chooses a free port.</param>
     /// <param name="clock">Measures timeouts.</param>
     /// <param name="events">Receives frames and disconnections.</param>
@@ -46,12 +44,12 @@ public sealed partial class TcpPeers : ITrainerPeers
     /// There is no secret and the address is not a loopback address, a name is too long, or an option is impossible.
     /// </exception>
     public TcpPeers(
-        TrainerId self, string stage, PeerOptions options, FrameLimits limits, byte[]? secret, IPEndPoint listen,
+        TrainerId self, string stage, PeerOptions options, FrameLimits limits, PeerSecurity security, IPEndPoint listen,
         TimeProvider clock, ITrainerPeerEvents events, ILogger<TcpPeers> logger)
     {
         (_self, _stage, _options) = (self, stage, options);
         (_clock, _events) = (clock, events);
-        _security = new PeerSecurity(secret);
+        _security = security;
         if (!_security.Allows(listen.Address))
         {
             throw new ArgumentException(

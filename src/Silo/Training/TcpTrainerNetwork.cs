@@ -7,12 +7,12 @@ namespace Atelier.Silo.Training;
 
 /// <summary>Opens the connections of a silo's trainers.</summary>
 /// <param name="address">The silo's address.</param>
-/// <param name="secret">The cluster's secret; null for connections without TLS.</param>
+/// <param name="security">Secures the connections.</param>
 /// <param name="options">Timeouts and limits.</param>
 /// <param name="clock">Measures timeouts.</param>
 /// <param name="loggers">Creates the log.</param>
 internal sealed class TcpTrainerNetwork(
-    IPAddress address, byte[]? secret, PeerOptions options, TimeProvider clock, ILoggerFactory loggers)
+    IPAddress address, PeerSecurity security, PeerOptions options, TimeProvider clock, ILoggerFactory loggers)
     : ITrainerNetwork
 {
     // Maximum size of a state's data besides its vectors: position, ledger and step records.
@@ -28,7 +28,7 @@ internal sealed class TcpTrainerNetwork(
             StateBytes = (facts.Vectors.Count * facts.Parameters * sizeof(float)) + HeaderBytesMax,
         };
         var peers = new TcpPeers(
-            self, stage, options, limits, secret, new IPEndPoint(address, options.Port), clock, events,
+            self, stage, options, limits, security, new IPEndPoint(address, options.Port), clock, events,
             loggers.CreateLogger<TcpPeers>());
         try
         {

@@ -92,6 +92,23 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         StubTenantGrain.Released.SetResult();
     }
 
+    // The gateway was restarted with the new secret, the silo not yet.
+    [Fact]
+    public async Task AGateway_ConnectsToASilo_WhoseSecretIsRotated()
+    {
+        byte[] next = [.. TestGateway.Secret.Reverse()];
+        await using var cluster = new StubCluster { Accepted = next };
+        await cluster.StartAsync();
+        using OrleansClusterView view = View([], new GatewaySettings
+        {
+            ClusterId = "stub", Silos = [$"127.0.0.1:{cluster.GatewayPort}"],
+            Secret = Convert.ToBase64String(next), AcceptedSecret = Convert.ToBase64String(TestGateway.Secret),
+        });
+        await view.StartAsync(CancellationToken.None);
+        await ConnectedAsync(view);
+        await view.StopAsync(CancellationToken.None);
+    }
+
     [Fact]
     public async Task ARequestsTrace_GoesAlong_IfTracesAreExported()
     {
@@ -125,8 +142,9 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
     private IMeterFactory Meters => _services.GetRequiredService<IMeterFactory>();
 
-    private OrleansClusterView View(Dictionary<string, string?> configuration) => new(
-        new GatewaySettings
+    private OrleansClusterView View(
+        Dictionary<string, string?> configuration, GatewaySettings? settings = null) => new(
+        settings ?? new GatewaySettings
         {
             ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
             Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
@@ -136,11 +154,11 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
     private Task<bool> HasKeyAsync() => _view.HasKeyAsync(s_alice, "hash", CancellationToken.None);
 
-    private Task ConnectedAsync() => Eventually.TrueAsync(async () =>
+    private Task ConnectedAsync(OrleansClusterView? view = null) => Eventually.TrueAsync(async () =>
     {
         try
         {
-            return (await _view.SilosAsync(CancellationToken.None)).Length == 1;
+            return (await (view ?? _view).SilosAsync(CancellationToken.None)).Length == 1;
         }
         catch (ClusterUnavailableException)
         {

@@ -20,6 +20,9 @@ internal sealed class StubCluster : IAsyncDisposable
 
     public int GatewayPort { get; } = FreePort();
 
+    /// <summary>Another secret that the silo accepts.</summary>
+    public byte[]? Accepted { get; init; }
+
     public async Task StartAsync()
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
@@ -27,7 +30,7 @@ internal sealed class StubCluster : IAsyncDisposable
         builder.UseOrleans(silo =>
         {
             silo.UseLocalhostClustering(_port, GatewayPort, null, "stub", "stub");
-            silo.UseClusterTransport(TestGateway.Secret);
+            silo.UseClusterTransport(TestGateway.Secret, Accepted);
         });
         _host = builder.Build();
         await _host.StartAsync();

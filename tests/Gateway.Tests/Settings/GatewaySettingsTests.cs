@@ -30,6 +30,18 @@ public sealed class GatewaySettingsTests
         () => GatewayHost.ReadOptions(Configuration(("Gateway:AdminKey", new string('k', 40) + " x"))));
 
     [Fact]
+    public void AnAcceptedSecret_MustBeAnother_AndIsAReminder()
+    {
+        string secret = Convert.ToBase64String(new byte[32]), other = Convert.ToBase64String(new byte[33]);
+        string fault = Assert.Single(Assert.Throws<InvalidConfigurationException>(
+            () => GatewayHost.ReadOptions(Configuration(("Cluster:AcceptedSecret", secret)))).Faults);
+        Assert.StartsWith("Cluster:AcceptedSecret must differ from Cluster:Secret", fault, StringComparison.Ordinal);
+        string warning = Assert.Single(
+            GatewayHost.ReadOptions(Configuration(("Cluster:AcceptedSecret", other))).Warnings);
+        Assert.StartsWith("Cluster:AcceptedSecret is set", warning, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task TheLongestAdministratorsKey_IsAccepted()
     {
         string key = new('k', GatewaySettings.KeyLengthMax);

@@ -140,7 +140,8 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         Assert.Equal((1970, 9999), (one.NotBefore.Year, one.NotAfter.Year));
     }
 
-    private static async Task<TenantAnswer> AddKeyAsync(int port, string tenant, Action<IClientBuilder> secure)
+    /// <summary>Calls a grain as a gateway does.</summary>
+    internal static async Task<TenantAnswer> AddKeyAsync(int port, string tenant, Action<IClientBuilder> secure)
     {
         HostApplicationBuilder builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();

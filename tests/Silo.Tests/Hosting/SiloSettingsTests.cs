@@ -133,6 +133,7 @@ public sealed class SiloSettingsTests
     {
         InvalidConfigurationException error = Assert.Throws<InvalidConfigurationException>(() => Read(
             ("Silo:Name", "/"), ("Silo:Address", "here"), ("Cluster:Secret", "c2VjcmV0"), ("Store:PendingMax", "few"),
+            ("Cluster:AcceptedSecret", "c2VjcmV0"),
             ("Device:Threads", "0"), ("Metrics:Port", "-1"), ("Queue:LeaseTime", "0"), ("Queue:Slack", "1"),
             ("Generations:FailuresMax", "0"), ("OpenSet:Partitions", "x"), ("Retention:Step", "0"),
             ("Models:ConfirmPeriod", "0"), ("Worker:TriesMax", "0"), ("Blobs:Folder", " "),
@@ -140,8 +141,8 @@ public sealed class SiloSettingsTests
             ("Store:Redis", "127.0.0.1:6379,password=c2VjcmV0,port=no")));
         Assert.Equal(
             [
-                "Blobs:Azure", "Blobs:Container", "Blobs:Folder", "Cluster:Secret", "Device:Threads",
-                "Generations:FailuresMax", "Metrics:Port", "Models:ConfirmPeriod",
+                "Blobs:Azure", "Blobs:Container", "Blobs:Folder", "Cluster:AcceptedSecret", "Cluster:Secret",
+                "Device:Threads", "Generations:FailuresMax", "Metrics:Port", "Models:ConfirmPeriod",
                 "OpenSet:Partitions", "Queue:LeaseTime", "Queue:Slack", "Retention:Step", "Silo:Address", "Silo:Name",
                 "Store:PendingMax", "Store:Redis", "Worker:TriesMax",
             ],

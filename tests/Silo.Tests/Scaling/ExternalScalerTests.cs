@@ -1,6 +1,7 @@
 // Goal: KEDA gets whole and correct answers about pools, at once when one wakes, and errors that say what is wrong with
 // a trigger. Method: a silo with production settings, called over gRPC as KEDA calls it.
 using System.Net;
+using Atelier.Grains.Tests;
 using Atelier.Silo.Scaling.Keda;
 using Atelier.Silo.Tests.Hosting;
 using Grpc.Core;
@@ -24,6 +25,8 @@ public sealed class ScalerSilo : IAsyncLifetime
     internal Uri Address { get; }
 
     internal GrpcChannel Channel { get; }
+
+    internal IReadOnlyList<string> Lines => _silo.Lines;
 
     public ValueTask InitializeAsync() => _silo.InitializeAsync();
 
@@ -81,6 +84,29 @@ public sealed class ExternalScalerTests(ScalerSilo silo) : IClassFixture<ScalerS
         Assert.Equal(StatusCode.InvalidArgument, error.StatusCode);
         Assert.Contains(key, error.Status.Detail, StringComparison.Ordinal);
         Assert.Contains(named, error.Status.Detail, StringComparison.Ordinal);
+    }
+
+    // The silo is of the pool "default".
+    [Fact]
+    public async Task APoolThatIsNotThere_IsReportedOnce_WithThePoolsThatAre()
+    {
+        ScaledObjectRef pool = Trigger("misspelled", ("coldStart", "00:00:00.0100000"));
+        await Eventually.TrueAsync(async () =>
+        {
+            Assert.True((await Keda.IsActiveAsync(pool, cancellationToken: Cancellation)).Result);
+            return Reports().Any();
+        });
+        for (int i = 0; i < 5; i++)
+        {
+            await Keda.IsActiveAsync(pool, cancellationToken: Cancellation);
+        }
+
+        Assert.Contains(
+            "Silo:Pool is misspelled: the cluster's silos are of default.", Assert.Single(Reports()),
+            StringComparison.Ordinal);
+
+        IEnumerable<string> Reports() => silo.Lines.Where(
+            line => line.StartsWith("Pool misspelled should have 1 silos", StringComparison.Ordinal));
     }
 
     [Fact]

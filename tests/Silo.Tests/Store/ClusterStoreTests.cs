@@ -31,7 +31,7 @@ public sealed class RedisClusterStoreTests : ClusterStoreTests, IAsyncLifetime
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 
     internal override async Task<IClusterStore> OpenAsync() => await RedisClusterStore.OpenAsync(
-        new SiloSettings { Redis = _server.Address }.StoreOptions()!, "atelier");
+        new SiloSettings { Redis = _server.Address }.StoreOptions()!, "atelier", TimeProvider.System);
 
     protected override async Task RestartAsync()
     {

@@ -1,5 +1,5 @@
 // Goal: no cluster is built on a Redis that would lose what it accepted, and what may be lost is logged. Method: the
-// verdict on each of its three settings.
+// verdict on each of its three settings. The start of a silo with such a server: Hosting/StartFaultsTests.cs.
 using Atelier.Silo.Store;
 using Xunit;
 
@@ -33,5 +33,17 @@ public sealed class StoreChecksTests
         string message = Assert.Throws<InvalidOperationException>(
             () => StoreChecks.Judge(appendOnly, fsync, eviction)).Message;
         Assert.EndsWith($"has {appendOnly ?? "?"}, {fsync} and {eviction}.", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(-11, "11 s behind the store's")]
+    [InlineData(3600, "3600 s ahead of the store's")]
+    [InlineData(10, null)]
+    [InlineData(-10, null)]
+    public void ClocksThatAreApart_AreAWarning(int seconds, string? warning)
+    {
+        string? found = StoreChecks.JudgeClock(TimeSpan.FromSeconds(seconds));
+        Assert.Equal(warning is null, found is null);
+        Assert.Contains(warning ?? "", found ?? "", StringComparison.Ordinal);
     }
 }

@@ -252,8 +252,9 @@ public sealed class HostilePeersTests
     public async Task WithoutASecret_ConnectionsStayOnTheMachine()
     {
         ArgumentException error = Assert.Throws<ArgumentException>(() => new TcpPeers(
-            new TrainerId("a", 1), PeerNode.Stage, new PeerOptions(), PeerNode.Limits, secret: null,
-            new IPEndPoint(IPAddress.Any, 0), TimeProvider.System, new PeerNode("b"), NullLogger<TcpPeers>.Instance));
+            new TrainerId("a", 1), PeerNode.Stage, new PeerOptions(), PeerNode.Limits,
+            new PeerSecurity(null), new IPEndPoint(IPAddress.Any, 0), TimeProvider.System, new PeerNode("b"),
+            NullLogger<TcpPeers>.Instance));
         Assert.Contains("Cluster:Secret", error.Message, StringComparison.Ordinal);
 
         await using PeerNode a = await PeerNode.StartAsync("a");

@@ -28,7 +28,7 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
 
     public PeerNode(
         string name, long incarnation = 1, byte[]? secret = null, Action<PeerOptions>? options = null,
-        string stage = Stage, int port = 0)
+        string stage = Stage, int port = 0, byte[]? accepted = null)
     {
         Id = new TrainerId(name, incarnation);
 
@@ -41,8 +41,8 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
         };
         options?.Invoke(chosen);
         Peers = new TcpPeers(
-            Id, stage, chosen, Limits, secret, new IPEndPoint(IPAddress.Loopback, port), TimeProvider.System, this,
-            this);
+            Id, stage, chosen, Limits, new PeerSecurity(secret, accepted), new IPEndPoint(IPAddress.Loopback, port),
+            TimeProvider.System, this, this);
     }
 
     public static FrameLimits Limits { get; } = new()
@@ -108,9 +108,9 @@ internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDi
 
     public static async Task<PeerNode> StartAsync(
         string name, long incarnation = 1, byte[]? secret = null, Action<PeerOptions>? options = null,
-        string stage = Stage, int port = 0)
+        string stage = Stage, int port = 0, byte[]? accepted = null)
     {
-        var node = new PeerNode(name, incarnation, secret, options, stage, port);
+        var node = new PeerNode(name, incarnation, secret, options, stage, port, accepted);
         await node.Peers.StartAsync();
         return node;
     }

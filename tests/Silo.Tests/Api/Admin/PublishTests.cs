@@ -147,7 +147,7 @@ public class TrainedCluster : IAsyncLifetime
         services.AddSingleton<ITrainingWork>(provider => new ToyTraining(
             Config, provider.GetRequiredService<DeviceLane>()));
         services.AddSingleton<ITrainerNetwork>(provider => new TcpTrainerNetwork(
-            IPAddress.Loopback, null, new PeerOptions(), TimeProvider.System,
+            IPAddress.Loopback, new PeerSecurity(null), new PeerOptions(), TimeProvider.System,
             provider.GetRequiredService<ILoggerFactory>()));
         services.Configure<TrainerOptions>(options =>
         {

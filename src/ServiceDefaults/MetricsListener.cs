@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 using Prometheus;
 
 namespace Atelier.ServiceDefaults;
@@ -51,7 +52,11 @@ public sealed class MetricsListener
     /// <summary>Maps /metrics and the health checks on this port, and nothing else.</summary>
     internal static void Map(WebApplication app)
     {
-        _ = s_meters.Value;
+        if (app.Services.GetRequiredService<IOptions<MetricsListener>>().Value.Port != 0)
+        {
+            _ = s_meters.Value;
+        }
+
         app.MapWhen(
             context => context.Features.Get<MetricsListener>() is not null,
             inner =>

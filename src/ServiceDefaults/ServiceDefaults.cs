@@ -1,4 +1,4 @@
-// Services of every process of the cluster: traces, metrics, health checks and shutdown.
+// Services of every process of the cluster: logs, traces, metrics, health checks and shutdown.
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
 using Microsoft.AspNetCore.Http;
@@ -6,6 +6,8 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Trace;
@@ -19,9 +21,10 @@ public static class ServiceDefaultsExtensions
     public const string LiveTag = "live";
 
     /// <summary>
-    /// Adds telemetry and health checks. Traces and metrics are sent by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set;
-    /// metrics can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was
-    /// started by a supervisor shuts down when the supervisor ends.
+    /// Adds telemetry and health checks. Traces, metrics and logs are sent by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is
+    /// set; metrics can be scraped in any case, and logs are written to standard output, as lines of JSON on request.
+    /// The process's <see cref="TimeProvider"/> never jumps. A process that was started by a supervisor shuts down when
+    /// the supervisor ends.
     /// </summary>
     public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
     {
@@ -33,19 +36,23 @@ public static class ServiceDefaultsExtensions
         builder.Services.AddHostedService(services => services.GetRequiredService<ClockWatch>());
         builder.Services.AddSingleton<StartState>();
         builder.Services.AddHealthChecks().AddCheck<ClockWatch>("clock", tags: [LiveTag]);
+        builder.Logging.AddConsoleFormatter<JsonLines, ConsoleFormatterOptions>();
+        builder.Services.PostConfigure<ConsoleLoggerOptions>(JsonLines.Replace);
+        builder.Services.PostConfigure<LoggerFilterOptions>(GuardedCategories.Apply);
         if (builder.Configuration.ExportsTelemetry())
         {
             builder.Services.AddOpenTelemetry()
                 .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*")
                     .AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())
                 .WithTracing(traces => AddTraces(traces, builder.Configuration))
+                .WithLogging(null, logs => logs.IncludeFormattedMessage = true)
                 .UseOtlpExporter();
         }
 
         return builder;
     }
 
-    /// <summary>Whether traces and metrics are sent by OTLP. If not, no activities are created.</summary>
+    /// <summary>Whether traces, metrics and logs are sent by OTLP. If not, traces only have ids, for the log.</summary>
     public static bool ExportsTelemetry(this IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);

@@ -29,6 +29,9 @@ internal sealed class ProcessUnderTest(
         }
     }
 
+    /// <summary>Called for every line of output; on several threads.</summary>
+    public Action<string>? Heard { get; set; }
+
     /// <summary>Starts it.</summary>
     public void Start()
     {
@@ -87,6 +90,11 @@ internal sealed class ProcessUnderTest(
 
     private void Keep(string? line)
     {
+        if (line is not null)
+        {
+            Heard?.Invoke(line);
+        }
+
         lock (_output)
         {
             if (line is not null && _output.Length < OutputMax)

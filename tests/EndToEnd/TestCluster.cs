@@ -17,6 +17,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("atelier-e2e").FullName;
     private readonly string _secret = Convert.ToBase64String(RandomNumberGenerator.GetBytes(32));
+    private readonly Dictionary<string, string> _settings;
     private readonly int[] _ports;
     private readonly bool _embedded;
 
@@ -24,8 +25,11 @@ internal sealed class TestCluster : IAsyncDisposable
     /// <param name="silos">Number of silos.</param>
     /// <param name="embedded">Whether the silos share a database on this machine, instead of a Redis.</param>
     /// <param name="evaluationMilliseconds">Delay added to each evaluation.</param>
-    public TestCluster(int silos, bool embedded, double evaluationMilliseconds = 0)
+    /// <param name="settings">Further settings of silos and gateway.</param>
+    public TestCluster(
+        int silos, bool embedded, double evaluationMilliseconds = 0, Dictionary<string, string>? settings = null)
     {
+        _settings = settings ?? [];
         _embedded = embedded;
         _ports = FreePorts((3 * silos) + 2);
         Directory.CreateDirectory(RedisFolder);
@@ -37,7 +41,7 @@ internal sealed class TestCluster : IAsyncDisposable
             ],
             new Dictionary<string, string>());
         Silos = [.. Enumerable.Range(0, silos).Select(i => Silo(i, evaluationMilliseconds))];
-        var gateway = new Dictionary<string, string>
+        var gateway = new Dictionary<string, string>(_settings)
         {
             ["Cluster__Secret"] = _secret, ["Gateway__Port"] = $"{_ports[1]}", ["Gateway__AdminKey"] = AdminKey,
         };
@@ -64,6 +68,9 @@ internal sealed class TestCluster : IAsyncDisposable
 
     /// <summary>The gateway.</summary>
     public ProcessUnderTest Gateway { get; }
+
+    /// <summary>What no log may contain: the cluster's secret and the administrator's key.</summary>
+    public IEnumerable<string> Secrets => [_secret, AdminKey];
 
     /// <summary>The gateway's address.</summary>
     public Uri Url => new($"http://127.0.0.1:{_ports[1]}");
@@ -184,7 +191,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     private ProcessUnderTest Silo(int i, double evaluationMilliseconds)
     {
-        var settings = new Dictionary<string, string>
+        var settings = new Dictionary<string, string>(_settings)
         {
             ["Silo__Name"] = $"silo-{i}", ["Silo__Roles"] = "control,inference,training",
             ["Silo__HttpPort"] = $"{HttpPort(i)}",

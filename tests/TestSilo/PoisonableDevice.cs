@@ -1,4 +1,4 @@
-// A device that can be slowed down, and that one prompt kills.
+// A device that can be slowed down, that one prompt kills, and that fails at another.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using Atelier.Contracts;
@@ -7,7 +7,7 @@ using Atelier.Grains.Ports;
 
 namespace Atelier.TestSilo;
 
-/// <summary>A device that dies of one prompt.</summary>
+/// <summary>A device that dies of a prompt with "poison", and fails at one with "faulty".</summary>
 internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeProvider clock) : IDeviceHost
 {
     private readonly ConcurrentDictionary<IDenoising, bool> _poisonous = new(ReferenceEqualityComparer.Instance);
@@ -29,6 +29,11 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
     public async Task<IDenoising> BeginAsync(
         GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation)
     {
+        if (spec.Prompt.Contains("faulty", StringComparison.Ordinal))
+        {
+            throw new DeviceException(GenerationError.KernelFailed, "A kernel failed.");
+        }
+
         IDenoising picture = await device.BeginAsync(spec, caption, snapshot, cancellation);
         if (spec.Prompt.Contains("poison", StringComparison.Ordinal))
         {

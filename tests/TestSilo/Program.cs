@@ -1,5 +1,5 @@
-// A production silo except for its device: that one holds a tiny model without files, can be slowed down, and kills the
-// process at a certain prompt.
+// A production silo except for its device: that one holds a tiny model without files, can be slowed down, kills the
+// process at a certain prompt, and fails at another.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;

@@ -141,6 +141,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 - {name: Metrics__Address, value: 0.0.0.0}
 - {name: Metrics__Port, value: "9090"}
+- {name: Logging__Console__FormatterName, value: {{ .Values.logFormat }}}
 {{- with .Values.otlpEndpoint }}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}

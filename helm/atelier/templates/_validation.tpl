@@ -305,6 +305,7 @@ Gateway:ConnectionsPerAddress: nothing, because it must be 0 behind ingress or h
 {{- end }}
 Gateway:Port: nothing, because it must be 8080
 Gateway:ShutdownTimeout: gateway.shutdownTimeout
+Logging:Console:FormatterName: logFormat
 Metrics:Address: nothing, because it must be 0.0.0.0
 Metrics:Port: nothing, because it must be 9090
 ModelCache:Folder: pools[].cacheSize

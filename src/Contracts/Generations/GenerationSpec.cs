@@ -147,6 +147,9 @@ public sealed record GenerationSpec
     /// <summary>SHA-256 of the canonical bytes: two requests are the same exactly when these are equal.</summary>
     public string Digest() => Convert.ToHexStringLower(SHA256.HashData(ToCanonicalJson()));
 
+    /// <summary>The specification without its prompts, because texts of objects end up in logs.</summary>
+    public override string ToString() => $"{Kind} {Width}x{Height}, {Steps} steps, seed {Seed}, model {Model}";
+
     private static string? TextFault(string? text, string what)
     {
         if (text is null)

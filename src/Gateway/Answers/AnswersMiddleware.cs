@@ -1,6 +1,7 @@
 // The outermost middleware: gives each request an id, strips headers that only the cluster may set, and turns every
 // failure into an error response.
 using System.Security.Cryptography;
+using Atelier.Gateway.Callers;
 using Atelier.Gateway.Telemetry;
 
 namespace Atelier.Gateway.Answers;
@@ -72,13 +73,17 @@ internal sealed class AnswersMiddleware(
     private void Record(HttpContext context)
     {
         GatewayError? error = context.Features.Get<GatewayError>();
-        instruments.Ended(error switch
+        string outcome = error switch
         {
             { Status: >= StatusCodes.Status500InternalServerError } => "failed",
             not null => "refused",
             null when context.RequestAborted.IsCancellationRequested => "aborted",
             null => "answered",
-        });
+        };
+        instruments.Ended(outcome);
+        logger.RequestEnded(
+            context.TraceIdentifier, context.Request.Method, context.Features.Get<CallerFeature>()?.Caller.Tenant,
+            outcome, context.Response.StatusCode);
         if (error is not null)
         {
             refusals.Add(error.Code, context.TraceIdentifier);

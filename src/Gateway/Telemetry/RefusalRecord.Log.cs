@@ -1,4 +1,6 @@
 // Log events of a gateway, for its operator.
+using Atelier.Contracts;
+
 namespace Atelier.Gateway.Telemetry;
 
 /// <summary>Log events of a gateway.</summary>
@@ -50,6 +52,12 @@ internal static partial class GatewayLog
         EventId = 710, Level = LogLevel.Error,
         Message = "Request {RequestId} ({Method}) failed in the gateway.")]
     public static partial void RequestFailed(this ILogger logger, Exception error, string method, string requestId);
+
+    [LoggerMessage(
+        EventId = 712, Level = LogLevel.Debug,
+        Message = "Request {RequestId} ({Method}) of tenant {Tenant} was {Outcome} with status {Status}.")]
+    public static partial void RequestEnded(
+        this ILogger logger, string requestId, string method, TenantId? tenant, string outcome, int status);
 
     [LoggerMessage(EventId = 711, Level = LogLevel.Warning, Message = "{Warning}")]
     public static partial void StartWarning(this ILogger logger, string warning);

@@ -1,9 +1,12 @@
 // The stored state of a generation's grain: a command is decided, the new state is stored, and then the consequences of
 // the change are carried out. During a network partition there may be two activations; the store's ETag decides which
 // of them may write.
+using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Telemetry;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Generations;
 
@@ -44,8 +47,9 @@ internal sealed partial class GenerationGrain
         TaggedState now = held.After(new TaggedState(stored.State, stored.Etag));
         if (!ReferenceEquals(now.State, _state))
         {
-            logger.StateReplaced(_key, _state.Epoch, now.State.Epoch);
+            long epoch = _state.Epoch;
             _state = FromStore(now.State);
+            Log(log => log.StateReplaced(_key, epoch, _state.Epoch));
             NotifyWatchers();
         }
     }
@@ -67,7 +71,7 @@ internal sealed partial class GenerationGrain
         bool ends = _state.IsOpen && !outcome.State.IsOpen;
         if (ends && outcome.State.Phase == GenerationPhase.Failed)
         {
-            logger.Failed(_key, outcome.State.Error, outcome.State.Message);
+            Log(log => log.Failed(_key, outcome.State.Error, outcome.State.Message));
         }
 
         bool isChanged = outcome.State != _state;
@@ -133,7 +137,7 @@ internal sealed partial class GenerationGrain
             // If the store does not answer, the rest is not attempted.
             if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, owner, CancellationToken.None)))
             {
-                logger.BlobsUnreleased(_key, names.Length - done.Count);
+                Log(log => log.BlobsUnreleased(_key, names.Length - done.Count));
                 break;
             }
 
@@ -167,6 +171,13 @@ internal sealed partial class GenerationGrain
         }
 
         await GrainCalls.TryAsync(() => OpenSet().AddAsync(_key));
+    }
+
+    // Writes an event of the log as part of the generation's trace.
+    private void Log(Action<ILogger> write)
+    {
+        using Activity? trace = GenerationActivities.Join(_state.TraceParent);
+        write(logger);
     }
 
     private void NotifyWatchers()

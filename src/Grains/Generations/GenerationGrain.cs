@@ -81,7 +81,7 @@ internal sealed partial class GenerationGrain(
 
     public async Task<SubmitAnswer> SubmitAsync(Submission submission)
     {
-        using Activity? activity = GenerationActivities.Begin(GenerationActivities.Submit, _key);
+        using Activity? activity = GenerationActivities.BeginSubmit(_key);
         if (GenerationMachine.Known(_state, submission) is { } known)
         {
             return known switch
@@ -107,7 +107,7 @@ internal sealed partial class GenerationGrain(
         GenerationState accepted = admitted.Accepted with
         {
             Late = [.. _state.ToRelease, .. _state.Late],
-            TraceParent = activity is { Recorded: true } ? activity.Id : null,
+            TraceParent = activity?.Id,
         };
         await ApplyAsync(new Outcome<bool>(accepted, true, true));
         return new SubmitAnswer(SubmitOutcome.Accepted, View: View(admitted.Place));
@@ -190,7 +190,7 @@ internal sealed partial class GenerationGrain(
             await DecideAsync(() => GenerationMachine.Ensure(_state, late, clock.GetUtcNow())));
         if (_state.IsOpen && await RetirementAsync() is { } why)
         {
-            logger.ModelRetired(_key, _state.Submission!.Spec.Model);
+            Log(log => log.ModelRetired(_key, _state.Submission!.Spec.Model));
             keep = await ApplyAsync(GenerationMachine.Retire(_state, why, clock.GetUtcNow()));
         }
 

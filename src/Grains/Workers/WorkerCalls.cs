@@ -116,7 +116,7 @@ internal sealed class WorkerCalls(
         var request = new ClaimRequest(
             key.ToString(), job.Lease, job.Item.Kind, _deviceKind, job.Item.Alone && job.IsAloneHere, job.Attempt);
         job.IsClaiming = true;
-        ClaimAnswer? answer = await PersistAsync(() => grains.Generation(job.Key).ClaimAsync(request));
+        ClaimAnswer? answer = await PersistAsync(job, () => grains.Generation(job.Key).ClaimAsync(request));
         job.IsClaiming = false;
         switch (answer?.Outcome)
         {
@@ -179,7 +179,7 @@ internal sealed class WorkerCalls(
         // If the call is refused, the generation releases the blob, unless it needs the same blob from another worker.
         BlobName output = job.Output.Value;
         IGenerationGrain generation = grains.Generation(job.Key);
-        ReportOutcome outcome = await PersistAsync(() => job.Encoded is { } encoded
+        ReportOutcome outcome = await PersistAsync(job, () => job.Encoded is { } encoded
             ? generation.CompleteEncodingAsync(job.Claim.Epoch, output, encoded)
             : generation.CompleteAsync(job.Claim.Epoch, output));
         if (outcome == ReportOutcome.Taken)
@@ -195,6 +195,7 @@ internal sealed class WorkerCalls(
     private void Drop(WorkerJob job)
     {
         instruments.ClaimLost();
+        using var trace = new CurrentActivity(job.Activity);
         logger.ClaimInvalid(key, job.Key, job.Claim.Epoch);
         job.End(null);
     }
@@ -262,7 +263,7 @@ internal sealed class WorkerCalls(
 
     private async Task<ReportOutcome> ReportAsync(WorkerJob job, StepReport report)
     {
-        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report));
+        ReportOutcome outcome = await PersistAsync(job, () => grains.Generation(job.Key).ReportAsync(report));
         job.Untold.Clear();
         return outcome;
     }
@@ -272,7 +273,7 @@ internal sealed class WorkerCalls(
         if (job.IsClaimed)
         {
             StepReport report = await StoreAsync(job, last);
-            await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(report));
+            await PersistAsync(job, () => grains.Generation(job.Key).ReleaseAsync(report));
         }
 
         job.End(job.NotifiesQueue ? new LeaseRelease(job.Lease, job.Remaining(), LeaseEnd.Returned) : null);
@@ -280,7 +281,11 @@ internal sealed class WorkerCalls(
 
     private async Task FailAsync(WorkerJob job, DeviceException error)
     {
-        logger.WorkFailed(key, job.Key, error);
+        using (new CurrentActivity(job.Activity))
+        {
+            logger.WorkFailed(key, job.Key, error);
+        }
+
         await ProbeAsync(error);
         if (job.Untold.Count > 0)
         {
@@ -288,7 +293,8 @@ internal sealed class WorkerCalls(
                 job, new StepReport { Epoch = job.Claim.Epoch, Step = job.ReportedStep, Untold = [.. job.Untold] });
         }
 
-        await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
+        await PersistAsync(
+            job, () => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
         job.End(null); // The work is retried when its lease expires: elsewhere, or later.
     }
 
@@ -314,7 +320,7 @@ internal sealed class WorkerCalls(
     {
         BlobName name = BlobBytes.NameOf(kind, job.Key.Tenant, bytes);
         job.Untold.Add(name);
-        await PersistAsync(async () =>
+        await PersistAsync(job, async () =>
         {
             await blobs.PutAsync(name, BlobOwner.Of(job.Key.Id), bytes, CancellationToken.None);
             return true;
@@ -328,7 +334,7 @@ internal sealed class WorkerCalls(
 
     // Retries a call or a write until its outcome is known or its attempts are used up. A write that a full disk
     // refuses is not retried here.
-    private async Task<T> PersistAsync<T>(Func<Task<T>> call)
+    private async Task<T> PersistAsync<T>(WorkerJob job, Func<Task<T>> call)
     {
         for (int attempt = 1; ; attempt++)
         {
@@ -339,7 +345,11 @@ internal sealed class WorkerCalls(
             catch (Exception error)
                 when (attempt < options.TriesMax && GrainCalls.IsTransient(error) && error is not IOException)
             {
-                logger.CallUnanswered(key, error);
+                using (new CurrentActivity(job.Activity))
+                {
+                    logger.CallUnanswered(key, error);
+                }
+
                 await Task.Delay(options.RetryPause, clock);
             }
         }

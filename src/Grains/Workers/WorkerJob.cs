@@ -173,7 +173,7 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
             : Math.Clamp(slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
     }
 
-    /// <summary>The activity that traces the work under this lease; null if the request is not traced.</summary>
+    /// <summary>The activity of the work under this lease; null if its trace is not known.</summary>
     public Activity? Activity { get; set; }
 
     /// <summary>Ends the activity, if there is one.</summary>

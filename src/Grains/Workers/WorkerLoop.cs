@@ -10,6 +10,7 @@ using Atelier.Grains.Batching;
 using Atelier.Grains.Models;
 using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Workers;
@@ -200,6 +201,7 @@ internal sealed class WorkerLoop
     // An unanswered call is retried later.
     private void CompleteCall(WorkerJob job, Task call)
     {
+        using var trace = new CurrentActivity(job.Activity);
         if (!IsAnswered(call, $"A call for {job.Key}"))
         {
             // A full disk would refuse an immediate retry, so the pause is longer.
@@ -346,9 +348,7 @@ internal sealed class WorkerLoop
 
         var turn = new WorkerTurn
         {
-            Worker = Key.ToString(),
-            DeviceKind = _device.DeviceKind,
-            Roles = _device.Roles,
+            Worker = Key.ToString(), DeviceKind = _device.DeviceKind, Roles = _device.Roles,
             Free = _share.IsKept ? 0 : WorkerJob.FreeBeside(jobs, _device.Slots),
             Models = [.. _models.States()],
             LoadAge = _models.LoadAge, Speed = _calls.Speed,

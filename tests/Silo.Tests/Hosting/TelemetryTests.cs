@@ -1,9 +1,10 @@
-// Goal: without a collector no telemetry is created, and calls that no request caused do not start a trace. Method:
-// hosts with and without a collector's address.
+// Goal: without a collector no telemetry is created, calls that no request caused do not start a trace, and no setting
+// logs what clients send. Method: hosts with and without a collector's address, and with settings of the log.
 using System.Diagnostics;
 using Atelier.ServiceDefaults;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 using OpenTelemetry.Trace;
 using Xunit;
 
@@ -19,6 +20,31 @@ public sealed class TelemetryTests
         builder.AddServiceDefaults();
         Assert.False(builder.Configuration.ExportsTelemetry());
         Assert.DoesNotContain(builder.Services, one => one.ServiceType == typeof(TracerProvider));
+    }
+
+    [Theory]
+    [InlineData("Logging:LogLevel:Default")]
+    [InlineData("Logging:LogLevel:Microsoft.AspNetCore.Hosting.Diagnostics")]
+    [InlineData("Logging:Console:LogLevel:Default")]
+    [InlineData("Logging:Console:LogLevel:Microsoft.AspNetCore.Hosting.Diagnostics")]
+    [InlineData(null)]
+    public void NoSetting_LogsRequestsOfClients_AndAllElseIsLogged(string? key)
+    {
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder();
+        builder.Configuration["Logging:Console:LogLevel:Atelier"] = "Trace";
+        if (key is not null)
+        {
+            builder.Configuration[key] = "Trace";
+        }
+
+        builder.AddServiceDefaults();
+        using IHost host = builder.Build();
+        ILoggerFactory loggers = host.Services.GetRequiredService<ILoggerFactory>();
+        ILogger requests = loggers.CreateLogger("Microsoft.AspNetCore.Hosting.Diagnostics");
+        Assert.False(requests.IsEnabled(LogLevel.Information));
+        Assert.True(requests.IsEnabled(LogLevel.Warning));
+        Assert.False(loggers.CreateLogger("Yarp.ReverseProxy").IsEnabled(LogLevel.Information));
+        Assert.True(loggers.CreateLogger("Atelier.Silo").IsEnabled(LogLevel.Trace));
     }
 
     [Fact]

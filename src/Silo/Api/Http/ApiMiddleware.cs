@@ -1,5 +1,6 @@
 // The outermost middleware: gives each request an id and turns every failure into an error response.
 using Atelier.Contracts;
+using Atelier.Grains.Telemetry;
 
 namespace Atelier.Silo.Api.Http;
 
@@ -13,6 +14,7 @@ internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware>
         string? given = context.Request.Headers[RequestId];
         context.TraceIdentifier = Names.AreValid(given) ? given : NewIds.Request();
         context.Response.Headers[RequestId] = context.TraceIdentifier;
+        GenerationActivities.Propagate();
         try
         {
             await next(context);
@@ -40,10 +42,19 @@ internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware>
         }
         catch (Exception error)
         {
-            logger.RequestFailed(error, context.Request.Method, context.Request.Path, context.TraceIdentifier);
+            logger.RequestFailed(error, context.Request.Method, RouteOf(context), context.TraceIdentifier);
             await AnswerAsync(context, ApiError.Internal);
         }
+        finally
+        {
+            logger.RequestEnded(
+                context.TraceIdentifier, context.Response.StatusCode, context.Request.Method, RouteOf(context));
+        }
     }
+
+    // The template of the path, because the path itself may be a link that needs no key.
+    private static string? RouteOf(HttpContext context) =>
+        (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText;
 
     private static Task AnswerAsync(HttpContext context, ApiError error)
     {

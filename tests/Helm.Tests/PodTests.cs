@@ -270,7 +270,7 @@ public sealed partial class PodTests(Renderer renderer)
     [GeneratedRegex(@"^- \*\*`(?<key>[\w:]+)`\*\*(?: \*\*C\*\*)? \((?<of>[\w, ]+)\)", RegexOptions.Multiline)]
     private static partial Regex KeyRow();
 
-    [GeneratedRegex(@"^(?<key>[A-Z]\w+(:[A-Z]\w+)+): ", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^(?<key>[A-Z]\w+(?::[A-Z]\w+)+): ", RegexOptions.Multiline)]
     private static partial Regex OwnKey();
 
     [GeneratedRegex(@":\d+$")]

@@ -84,7 +84,7 @@ internal static class BufferedBody
                 received += read;
                 if (received <= bytesMax)
                 {
-                    body.Write(part, 0, read);
+                    await body.WriteAsync(part.AsMemory(0, read), CancellationToken.None);
                 }
             }
         }

@@ -47,8 +47,11 @@ internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware>
         }
         finally
         {
-            logger.RequestEnded(
-                context.TraceIdentifier, context.Response.StatusCode, context.Request.Method, RouteOf(context));
+            if (logger.IsEnabled(LogLevel.Debug))
+            {
+                logger.RequestEnded(
+                    context.TraceIdentifier, context.Response.StatusCode, context.Request.Method, RouteOf(context));
+            }
         }
     }
 

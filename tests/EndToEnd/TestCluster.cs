@@ -19,15 +19,18 @@ internal sealed class TestCluster : IAsyncDisposable
     private readonly string _secret = Convert.ToBase64String(RandomNumberGenerator.GetBytes(32));
     private readonly int[] _ports;
     private readonly bool _embedded;
+    private readonly int _operatorPorts;
 
     /// <summary>Prepares a cluster; nothing is started yet.</summary>
     /// <param name="silos">Number of silos.</param>
     /// <param name="embedded">Whether the silos share a database on this machine, instead of a Redis.</param>
     /// <param name="evaluationMilliseconds">Delay added to each evaluation.</param>
-    public TestCluster(int silos, bool embedded, double evaluationMilliseconds = 0)
+    /// <param name="metrics">Whether silos and gateway serve metrics, and silos an autoscaler.</param>
+    public TestCluster(int silos, bool embedded, double evaluationMilliseconds = 0, bool metrics = false)
     {
         _embedded = embedded;
-        _ports = FreePorts((3 * silos) + 2);
+        _operatorPorts = metrics ? (3 * silos) + 2 : 0;
+        _ports = FreePorts((3 * silos) + 2 + (metrics ? (2 * silos) + 2 : 0));
         Redis = new ProcessUnderTest(
             "redis-server",
             [
@@ -52,6 +55,11 @@ internal sealed class TestCluster : IAsyncDisposable
             gateway["Store__Redis"] = RedisText;
         }
 
+        if (metrics)
+        {
+            gateway["Metrics__Port"] = $"{GatewayMetricsPort}";
+        }
+
         Gateway = new ProcessUnderTest("dotnet", [Program("Gateway", "Atelier.Gateway.dll")], gateway);
     }
 
@@ -66,6 +74,12 @@ internal sealed class TestCluster : IAsyncDisposable
 
     /// <summary>The gateway's address.</summary>
     public Uri Url => new($"http://127.0.0.1:{_ports[1]}");
+
+    /// <summary>Port of the gateway's metrics.</summary>
+    public int GatewayMetricsPort => _ports[_operatorPorts];
+
+    /// <summary>A free port for a Prometheus.</summary>
+    public int PrometheusPort => _ports[^1];
 
     private string StoreFolder => Path.Combine(_folder, "store");
 
@@ -163,6 +177,12 @@ internal sealed class TestCluster : IAsyncDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
+    /// <summary>Port of a silo's metrics.</summary>
+    public int MetricsPort(int silo) => _ports[_operatorPorts + 1 + (2 * silo)];
+
+    /// <summary>Port at which a silo answers an autoscaler.</summary>
+    public int ScalerPort(int silo) => _ports[_operatorPorts + 2 + (2 * silo)];
+
     private int HttpPort(int silo) => _ports[2 + (3 * silo)];
 
     private ProcessUnderTest Silo(int i, double evaluationMilliseconds)
@@ -180,6 +200,11 @@ internal sealed class TestCluster : IAsyncDisposable
         };
         (string setting, string value) = _embedded ? ("Store__Folder", StoreFolder) : ("Store__Redis", RedisText);
         settings[setting] = value;
+        if (_operatorPorts > 0)
+        {
+            (settings["Metrics__Port"], settings["Scaler__Port"]) = ($"{MetricsPort(i)}", $"{ScalerPort(i)}");
+            settings["Silo__Pool"] = "pool";
+        }
 
         return new ProcessUnderTest("dotnet", [Program("TestSilo", "Atelier.TestSilo.dll")], settings);
     }

@@ -257,7 +257,7 @@ def checkpoint(folder, options):
             finally:
                 connection.close()
             for name, what, labels, value in re.findall(
-                    r"^atelier_training_atelier_training_(step|apply)_duration_(sum|count)\{([^}]*)\} (\S+)", text,
+                    r"^atelier_training_(step|apply)_duration_seconds_(sum|count)\{([^}]*)\} (\S+)", text,
                     re.M):
                 kept = "true" in labels.lower().split("atelier_checkpoint")[1]
                 sums[name, kept, what] = sums.get((name, kept, what), 0) + float(value)

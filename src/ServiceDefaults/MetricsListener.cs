@@ -6,8 +6,6 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Options;
-using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
@@ -17,13 +15,6 @@ namespace Atelier.ServiceDefaults;
 [Section("Metrics")]
 public sealed class MetricsListener
 {
-    // By default, .NET's meters are heard from the first scrape on, so everything before it would be missing.
-    private static readonly Lazy<IDisposable> s_meters = new(() =>
-    {
-        Metrics.SuppressDefaultMetrics(new SuppressDefaultMetricOptions { SuppressMeters = true });
-        return MeterAdapter.StartListening();
-    });
-
     /// <summary>Gets or sets the IP address.</summary>
     /// <value>The default is 127.0.0.1.</value>
     public string Address { get; set; } = "127.0.0.1";
@@ -52,9 +43,9 @@ public sealed class MetricsListener
     /// <summary>Maps /metrics and the health checks on this port, and nothing else.</summary>
     internal static void Map(WebApplication app)
     {
-        if (app.Services.GetRequiredService<IOptions<MetricsListener>>().Value.Port != 0)
+        if (app.Services.GetRequiredService<MetricsListener>().Port == 0)
         {
-            _ = s_meters.Value;
+            return;
         }
 
         app.MapWhen(
@@ -67,7 +58,7 @@ public sealed class MetricsListener
                     "/health/started",
                     ServiceDefaultsExtensions.Started(
                         app.Services.GetRequiredService<ServiceDefaultsExtensions.StartState>()));
-                inner.UseMetricServer("/metrics");
+                inner.UseOpenTelemetryPrometheusScrapingEndpoint("/metrics");
                 inner.Run(context =>
                 {
                     context.Response.StatusCode = StatusCodes.Status404NotFound;

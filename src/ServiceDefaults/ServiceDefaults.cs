@@ -1,4 +1,5 @@
 // Services of every process of the cluster: logs, traces, metrics, health checks and shutdown.
+using System.Diagnostics.Metrics;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
 using Microsoft.AspNetCore.Http;
@@ -20,15 +21,24 @@ public static class ServiceDefaultsExtensions
     /// <summary>The tag of liveness checks: the process must be restarted if one fails.</summary>
     public const string LiveTag = "live";
 
+    // Maximum number of series of an instrument; measurements of further ones are added up in a single series. The
+    // memory for this number of series is allocated at once.
+    private const int SeriesMax = 200;
+
     /// <summary>
     /// Adds telemetry and health checks. Traces, metrics and logs are sent by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is
-    /// set; metrics can be scraped in any case, and logs are written to standard output, as lines of JSON on request.
-    /// The process's <see cref="TimeProvider"/> never jumps. A process that was started by a supervisor shuts down when
-    /// the supervisor ends.
+    /// set; metrics can be scraped if the listener has a port. If neither is so, nothing is measured. Logs are written
+    /// to standard output in any case, as lines of JSON on request. The process's <see cref="TimeProvider"/> never
+    /// jumps. A process that was started by a supervisor shuts down when the supervisor ends.
     /// </summary>
-    public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
+    /// <param name="builder">The host's builder.</param>
+    /// <param name="metrics">Where metrics are served.</param>
+    public static IHostApplicationBuilder AddServiceDefaults(
+        this IHostApplicationBuilder builder, MetricsListener metrics)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        ArgumentNullException.ThrowIfNull(metrics);
+        builder.Services.AddSingleton(metrics);
         Supervision.AddTo(builder);
         builder.Services.AddSingleton(new SteadyClock(TimeProvider.System));
         builder.Services.AddSingleton<TimeProvider>(services => services.GetRequiredService<SteadyClock>());
@@ -39,11 +49,15 @@ public static class ServiceDefaultsExtensions
         builder.Logging.AddConsoleFormatter<JsonLines, ConsoleFormatterOptions>();
         builder.Services.PostConfigure<ConsoleLoggerOptions>(JsonLines.Replace);
         builder.Services.PostConfigure<LoggerFilterOptions>(GuardedCategories.Apply);
-        if (builder.Configuration.ExportsTelemetry())
+        bool isExported = builder.Configuration.ExportsTelemetry();
+        if (isExported || metrics.Port != 0)
+        {
+            builder.Services.AddOpenTelemetry().WithMetrics(provider => AddMetrics(provider, metrics.Port != 0));
+        }
+
+        if (isExported)
         {
             builder.Services.AddOpenTelemetry()
-                .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*")
-                    .AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())
                 .WithTracing(traces => AddTraces(traces, builder.Configuration))
                 .WithLogging(null, logs => logs.IncludeFormattedMessage = true)
                 .UseOtlpExporter();
@@ -51,6 +65,33 @@ public static class ServiceDefaultsExtensions
 
         return builder;
     }
+
+    // Meters whose attributes do not grow with requests, tenants or other processes.
+    private static void AddMetrics(MeterProviderBuilder provider, bool isScraped)
+    {
+        provider.AddMeter("Atelier.*", "Microsoft.Orleans")
+            .AddMeter("Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel")
+            .AddRuntimeInstrumentation()
+            .AddView(ViewOf);
+        if (isScraped)
+        {
+            provider.AddPrometheusExporter(options => options.ScopeInfoEnabled = false);
+        }
+    }
+
+    // The default buckets of others' histograms are many, and end before a picture is drawn.
+    private static MetricStreamConfiguration ViewOf(Instrument instrument) => instrument switch
+    {
+        Histogram<double> { Meter.Name: "Microsoft.AspNetCore.Hosting" } => new ExplicitBucketHistogramConfiguration
+        {
+            Boundaries = [0.01, 0.05, 0.25, 1, 2.5, 10, 30, 120], CardinalityLimit = SeriesMax,
+        },
+        Histogram<double> { Meter.Name: "Microsoft.Orleans" } => new ExplicitBucketHistogramConfiguration
+        {
+            Boundaries = [1, 5, 25, 100, 500, 2500], CardinalityLimit = SeriesMax, // Milliseconds.
+        },
+        _ => new MetricStreamConfiguration { CardinalityLimit = SeriesMax },
+    };
 
     /// <summary>Whether traces, metrics and logs are sent by OTLP. If not, traces only have ids, for the log.</summary>
     public static bool ExportsTelemetry(this IConfiguration configuration)
@@ -89,7 +130,7 @@ public static class ServiceDefaultsExtensions
     /// <summary>
     /// Maps /health/started (the process has been ready once), /health/ready (it accepts requests) and /health/live
     /// (restart it if this fails). If the process has a <see cref="MetricsListener"/>, they are served there too, with
-    /// /metrics for Prometheus.
+    /// /metrics for Prometheus. Call it before services that measure are created, because measurements begin here.
     /// </summary>
     public static WebApplication MapServiceDefaults(this WebApplication app)
     {

@@ -20,18 +20,22 @@ internal sealed class TestCluster : IAsyncDisposable
     private readonly Dictionary<string, string> _settings;
     private readonly int[] _ports;
     private readonly bool _embedded;
+    private readonly int _operatorPorts;
 
     /// <summary>Prepares a cluster; nothing is started yet.</summary>
     /// <param name="silos">Number of silos.</param>
     /// <param name="embedded">Whether the silos share a database on this machine, instead of a Redis.</param>
     /// <param name="evaluationMilliseconds">Delay added to each evaluation.</param>
     /// <param name="settings">Further settings of silos and gateway.</param>
+    /// <param name="metrics">Whether silos and gateway serve metrics, and silos an autoscaler.</param>
     public TestCluster(
-        int silos, bool embedded, double evaluationMilliseconds = 0, Dictionary<string, string>? settings = null)
+        int silos, bool embedded, double evaluationMilliseconds = 0, Dictionary<string, string>? settings = null,
+        bool metrics = false)
     {
         _settings = settings ?? [];
         _embedded = embedded;
-        _ports = FreePorts((3 * silos) + 2);
+        _operatorPorts = metrics ? (3 * silos) + 2 : 0;
+        _ports = FreePorts((3 * silos) + 2 + (metrics ? (2 * silos) + 2 : 0));
         Directory.CreateDirectory(RedisFolder);
         Redis = new ProcessUnderTest(
             "redis-server",
@@ -55,6 +59,11 @@ internal sealed class TestCluster : IAsyncDisposable
         else
         {
             gateway["Store__Redis"] = RedisText;
+        }
+
+        if (metrics)
+        {
+            gateway["Metrics__Port"] = $"{GatewayMetricsPort}";
         }
 
         Gateway = new ProcessUnderTest("dotnet", [Program("Gateway", "Atelier.Gateway.dll")], gateway);
@@ -86,6 +95,12 @@ internal sealed class TestCluster : IAsyncDisposable
 
     /// <summary>The folder of the blobs.</summary>
     public string BlobFolder => Path.Combine(_folder, "blobs");
+
+    /// <summary>Port of the gateway's metrics.</summary>
+    public int GatewayMetricsPort => _ports[_operatorPorts];
+
+    /// <summary>A free port for a Prometheus.</summary>
+    public int PrometheusPort => _ports[^1];
 
     private string RedisText => $"127.0.0.1:{_ports[0]}";
 
@@ -187,6 +202,12 @@ internal sealed class TestCluster : IAsyncDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
+    /// <summary>Port of a silo's metrics.</summary>
+    public int MetricsPort(int silo) => _ports[_operatorPorts + 1 + (2 * silo)];
+
+    /// <summary>Port at which a silo answers an autoscaler.</summary>
+    public int ScalerPort(int silo) => _ports[_operatorPorts + 2 + (2 * silo)];
+
     private int HttpPort(int silo) => _ports[2 + (3 * silo)];
 
     private ProcessUnderTest Silo(int i, double evaluationMilliseconds)
@@ -204,6 +225,11 @@ internal sealed class TestCluster : IAsyncDisposable
         };
         (string setting, string value) = _embedded ? ("Store__Folder", StoreFolder) : ("Store__Redis", RedisText);
         settings[setting] = value;
+        if (_operatorPorts > 0)
+        {
+            (settings["Metrics__Port"], settings["Scaler__Port"]) = ($"{MetricsPort(i)}", $"{ScalerPort(i)}");
+            settings["Silo__Pool"] = "pool";
+        }
 
         return new ProcessUnderTest("dotnet", [Program("TestSilo", "Atelier.TestSilo.dll")], settings);
     }

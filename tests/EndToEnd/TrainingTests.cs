@@ -1,6 +1,5 @@
 // Goal: a stage that is trained by silos that are killed, one by one and all at once, ends with the weights of one that
 // a single process trained alone. Method: real processes, a toy stage, and the same stage by the command line.
-using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
@@ -60,12 +59,12 @@ public sealed partial class TrainingTests
         string folder = Directory.CreateTempSubdirectory("atelier-training").FullName;
         try
         {
-            await AtelierAsync(
+            await Tool.AtelierAsync(
                 folder, "data", "precompute", "data", "--shapes", "50", "--size", "64", "--model",
-                Path.Combine(Root(), "models", "shapes"));
+                Path.Combine(Tool.Root, "models", "shapes"));
             await File.WriteAllTextAsync(
                 Path.Combine(folder, "stage.yaml"), Stage, TestContext.Current.CancellationToken);
-            string expected = Digest().Match(await AtelierAsync(folder, "train", "stage.yaml")).Value[^16..];
+            string expected = Digest().Match(await Tool.AtelierAsync(folder, "train", "stage.yaml")).Value[^16..];
             await using var cluster = new TestCluster(silos: 3, embedded: true);
             await cluster.StartAsync();
             using HttpClient admin = cluster.Admin();
@@ -192,25 +191,5 @@ public sealed partial class TrainingTests
                 return run;
             }
         }
-    }
-
-    private static string Root() =>
-        Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "..", "..", ".."));
-
-    private static async Task<string> AtelierAsync(string folder, params string[] arguments)
-    {
-        string program = Path.GetFullPath(
-            Path.Combine(AppContext.BaseDirectory, "..", "..", "Cli", "release", "Atelier.Cli.dll"));
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", [program, .. arguments])
-        {
-            WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
-            UseShellExecute = false,
-            Environment = { ["ATELIER_HOME"] = Root() },
-        })!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = await process.StandardOutput.ReadToEndAsync();
-        await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 0, $"{output}\n{await error}");
-        return output;
     }
 }

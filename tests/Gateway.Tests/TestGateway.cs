@@ -62,13 +62,14 @@ internal sealed class TestGateway : IAsyncDisposable
         var log = new LogKeeper();
         builder.Logging.ClearProviders().AddProvider(log);
         var (cluster, clock) = (new FakeCluster(), new ManualClock());
+        var listener = new MetricsListener();
+        metrics(listener);
         GatewayHost.Configure(builder, settings with
         {
             Port = 0,
             Secret = Convert.ToBase64String(Secret),
             AdminKey = settings.AdminKey ?? AdminKey,
-        });
-        builder.Services.Configure(metrics);
+        }, listener);
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
         builder.Services.AddSingleton(new Tickets(Secret, clock));

@@ -18,7 +18,7 @@ return await SiloHost.RunAsync(args, services =>
             new TorchDeviceHost(
                 [TinyModels.First with { Card = card }],
                 provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
-                provider.GetRequiredService<DeviceLane>()),
+                provider.GetRequiredService<DeviceLane>(), provider.GetRequiredService<DeviceInstruments>()),
             TimeSpan.FromMilliseconds(
                 provider.GetRequiredService<IConfiguration>().GetValue("Test:EvaluationMilliseconds", 0.0)),
             provider.GetRequiredService<TimeProvider>()));

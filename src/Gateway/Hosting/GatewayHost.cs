@@ -12,7 +12,6 @@ using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
 using Atelier.Gateway.Telemetry;
 using Atelier.ServiceDefaults;
-using Microsoft.Extensions.Options;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Health;
@@ -45,7 +44,7 @@ public static class GatewayHost
         }
 
         AddOptions(builder.Services, builder.Configuration);
-        Configure(builder, options.Get<GatewaySettings>());
+        Configure(builder, options.Get<GatewaySettings>(), options.Get<MetricsListener>());
         builder.Services.AddSingleton<OrleansClusterView>();
         builder.Services.AddSingleton<IClusterView>(services => services.GetRequiredService<OrleansClusterView>());
         builder.Services.AddHostedService(services => services.GetRequiredService<OrleansClusterView>());
@@ -71,9 +70,10 @@ public static class GatewayHost
             .AddOptions<MetricsListener, MetricsListenerValidator>(configuration);
 
     /// <summary>Adds all services except the <see cref="IClusterView"/>.</summary>
-    internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
+    internal static void Configure(
+        WebApplicationBuilder builder, GatewaySettings settings, MetricsListener metrics)
     {
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(metrics);
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
             .AddFilter("Yarp", LogLevel.Warning).AddFilter("Polly", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
@@ -89,7 +89,7 @@ public static class GatewayHost
                 listen.Use(next => connection => connections.ServeAsync(connection, next));
                 listen.Use(next => connection => Refusals.ServeAsync(connection, next));
             });
-            kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
+            metrics.AddTo(kestrel);
         });
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
@@ -119,12 +119,12 @@ public static class GatewayHost
     /// <summary>Maps the page, the proxy, health and metrics.</summary>
     internal static void Map(WebApplication app)
     {
+        app.MapServiceDefaults();
         IDisposable refusals = Refusals.Watch(app.Services);
         app.Lifetime.ApplicationStopped.Register(refusals.Dispose);
         Connections connections = app.Services.GetRequiredService<Connections>();
         app.Use(connections.TouchAsync);
         app.UseMiddleware<AnswersMiddleware>();
-        app.MapServiceDefaults();
         app.MapPage();
         KeyCheck keys = app.Services.GetRequiredService<KeyCheck>();
         RequestRates rates = app.Services.GetRequiredService<RequestRates>();

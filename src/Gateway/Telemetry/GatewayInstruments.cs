@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 
 namespace Atelier.Gateway.Telemetry;
 
@@ -19,7 +20,7 @@ internal sealed class GatewayInstruments
         _refusals = meter.CreateCounter<long>(
             "atelier.gateway.refusals", "{request}",
             "Requests and connections that the gateway itself refused or failed, by reason.");
-        _unanswered = meter.CreateCounter<long>(
+        _unanswered = meter.CreateCounterAtZero<long>(
             "atelier.gateway.cluster.unanswered", "{call}", "Calls to the cluster that were not answered.");
         meter.CreateObservableUpDownCounter<int>(
             "atelier.gateway.silos", () => Volatile.Read(ref _silos), "{silo}", "Silos that receive requests.");

@@ -105,6 +105,11 @@ internal sealed partial class GenerationGrain
             instruments.PhaseEnded(before.Phase, _phaseAt is { } at ? clock.GetElapsedTime(at) : null);
         }
 
+        if (_state.SnapshotStep > before.SnapshotStep)
+        {
+            instruments.SnapshotStored();
+        }
+
         if (before.IsOpen && !_state.IsOpen)
         {
             instruments.Ended(_state);

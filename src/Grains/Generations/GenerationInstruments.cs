@@ -1,5 +1,8 @@
 using System.Diagnostics.Metrics;
+using System.Globalization;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Telemetry;
 
 namespace Atelier.Grains.Generations;
@@ -20,25 +23,36 @@ internal sealed class GenerationInstruments
     private readonly Counter<long> _lost;
     private readonly Counter<long> _restarts;
     private readonly Counter<long> _quarantines;
+    private readonly Counter<long> _snapshots;
+    private readonly Counter<long> _pictures;
+    private readonly Counter<long> _tokens;
     private readonly Histogram<double> _phases;
 
     public GenerationInstruments(IMeterFactory meters)
     {
         Meter meter = meters.Create("Atelier.Generations");
-        _accepted = meter.CreateCounter<long>(
+        _accepted = meter.CreateCounterAtZero<long>(
             "atelier.generation.accepted", "{generation}", "Generations that were accepted.");
         _refused = meter.CreateCounter<long>(
             "atelier.generation.refused", "{generation}", "Submissions that were refused, by reason.");
+        Labels<SubmitOutcome>.Begin(_refused, LabelNames.Reason, SubmitOutcome.Accepted, SubmitOutcome.Exists);
         _ended = meter.CreateCounter<long>(
             "atelier.generation.ended", "{generation}", "Generations that ended, by outcome and error.");
         _claims = meter.CreateCounter<long>(
             "atelier.generation.claims", "{claim}", "Claims of workers that were granted, by phase.");
-        _lost = meter.CreateCounter<long>(
+        _lost = meter.CreateCounterAtZero<long>(
             "atelier.generation.claims.lost", "{claim}", "Claims whose workers stopped reporting.");
-        _restarts = meter.CreateCounter<long>(
+        _restarts = meter.CreateCounterAtZero<long>(
             "atelier.generation.restarts", "{restart}", "Pictures that restarted on another device kind.");
-        _quarantines = meter.CreateCounter<long>(
+        _quarantines = meter.CreateCounterAtZero<long>(
             "atelier.generation.quarantines", "{generation}", "Generations that had to run alone.");
+        _snapshots = meter.CreateCounterAtZero<long>(
+            "atelier.generation.snapshots", "{snapshot}", "Snapshots of pictures that were stored.");
+        _pictures = meter.CreateCounter<long>(
+            "atelier.generation.pictures", "{picture}", "Finished pictures, by class of the tenant.");
+        _tokens = meter.CreateCounter<long>(
+            "atelier.generation.tokens", "{token}",
+            "Tokens of the prompts of finished pictures, by class of the tenant.");
         _phases = meter.CreateHistogram(
             "atelier.generation.phase.duration", "s", "Time in a phase, waiting or in progress.",
             tags: null, s_seconds);
@@ -55,6 +69,8 @@ internal sealed class GenerationInstruments
     public void Restarted() => _restarts.Add(1);
 
     public void Quarantined() => _quarantines.Add(1);
+
+    public void SnapshotStored() => _snapshots.Add(1);
 
     /// <summary>Records a phase that ended.</summary>
     /// <param name="phase">The phase.</param>
@@ -73,6 +89,13 @@ internal sealed class GenerationInstruments
     {
         var outcome = new KeyValuePair<string, object?>(
             LabelNames.Outcome, Labels<GenerationPhase>.Of(state.Phase));
+        if (state.Phase == GenerationPhase.Done)
+        {
+            var tenants = new KeyValuePair<string, object?>("atelier.tenant.class", ClassOf(state.Weight));
+            _pictures.Add(1, tenants);
+            _tokens.Add((state.Encoded?.Prompt.Used ?? 0) + (state.Encoded?.Negative?.Used ?? 0), tenants);
+        }
+
         if (state.Phase == GenerationPhase.Failed)
         {
             _ended.Add(1, outcome, new(LabelNames.ErrorType, Labels<GenerationError>.Of(state.Error)));
@@ -82,6 +105,12 @@ internal sealed class GenerationInstruments
             _ended.Add(1, outcome);
         }
     }
+
+    /// <summary>
+    /// The class of tenants of a weight: the largest power of two that the weight reaches, of which there are ten.
+    /// </summary>
+    internal static string ClassOf(double weight) => ((int)Math.Pow(2, Math.Floor(Math.Log2(Math.Clamp(
+        weight, 1, TenantSettings.WeightMax))))).ToString(CultureInfo.InvariantCulture);
 
     private static void Count(Counter<long> counter, string name, string value) =>
         counter.Add(1, new KeyValuePair<string, object?>(name, value));

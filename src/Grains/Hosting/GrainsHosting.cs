@@ -43,14 +43,14 @@ public static class GrainsHosting
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
         silo.Services.AddMetrics();
         silo.Services.AddSingleton<LogLimits>();
-        silo.Services.AddSingleton<GenerationInstruments>();
-        silo.Services.AddSingleton<OpenSetInstruments>();
-        silo.Services.AddSingleton<PoolInstruments>();
-        silo.Services.AddSingleton<QueueInstruments>();
-        silo.Services.AddSingleton<SessionInstruments>();
-        silo.Services.AddSingleton<TenantInstruments>();
-        silo.Services.AddSingleton<WorkerInstruments>();
-        silo.Services.AddSingleton<TrainingInstruments>();
+        AddInstruments<GenerationInstruments>(silo);
+        AddInstruments<OpenSetInstruments>(silo);
+        AddInstruments<PoolInstruments>(silo);
+        AddInstruments<QueueInstruments>(silo);
+        AddInstruments<SessionInstruments>(silo);
+        AddInstruments<TenantInstruments>(silo);
+        AddInstruments<WorkerInstruments>(silo);
+        AddInstruments<TrainingInstruments>(silo);
         silo.Services.AddSingleton<OpenSetMap>();
         silo.Services.AddSingleton<DeviceShares>();
         silo.Services.AddSingleton<WorkerService>();
@@ -80,4 +80,16 @@ public static class GrainsHosting
             .AddOptions<WorkerOptions, WorkerOptionsValidator>(configuration)
             .AddOptions<TrainerOptions, TrainerOptionsValidator>(configuration)
             .AddOptions<PoolOptions, PoolOptionsValidator>(configuration);
+
+    // Instruments are created with the silo, so that their counters are exported before they count.
+    private static void AddInstruments<T>(ISiloBuilder silo)
+        where T : class
+    {
+        silo.Services.AddSingleton<T>();
+        silo.AddStartupTask((services, _) =>
+        {
+            services.GetRequiredService<T>();
+            return Task.CompletedTask;
+        });
+    }
 }

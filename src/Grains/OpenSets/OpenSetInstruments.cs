@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Telemetry;
 
 namespace Atelier.Grains.OpenSets;
@@ -16,10 +17,10 @@ internal sealed class OpenSetInstruments
         meter.CreateObservableUpDownCounter<long>(
             "atelier.open_set.size", () => Size.Value, "{generation}",
             "Generations in the partitions that are active on this silo, including those that ended a moment ago.");
-        _walks = meter.CreateCounter<long>("atelier.open_set.walks", "{walk}", "Walks through partitions.");
-        _unanswered = meter.CreateCounter<long>(
+        _walks = meter.CreateCounterAtZero<long>("atelier.open_set.walks", "{walk}", "Walks through partitions.");
+        _unanswered = meter.CreateCounterAtZero<long>(
             "atelier.open_set.unanswered", "{question}", "Questions by walks and retention that were not answered.");
-        _forgotten = meter.CreateCounter<long>(
+        _forgotten = meter.CreateCounterAtZero<long>(
             "atelier.retention.forgotten", "{item}", "Generations and sessions that retention deleted.");
     }
 

@@ -12,6 +12,7 @@ internal sealed class WaitingWork
     private readonly Dictionary<WorkerKind, WorkerPool> _pools = [];
     private readonly Dictionary<TenantId, TenantWork> _tenants = [];
     private readonly Dictionary<WorkKind, int> _kinds = [];
+    private readonly Dictionary<ModelDigest, (int Count, double Cost)> _models = [];
     private int _count;
 
     /// <summary>Predicted operations of all waiting work.</summary>
@@ -19,6 +20,12 @@ internal sealed class WaitingWork
 
     /// <summary>Tenants that have work in the queue, waiting or leased.</summary>
     public int TenantCount => _tenants.Count;
+
+    /// <summary>
+    /// Work that waits for each model, if any: the number of items, and their predicted operations with all later
+    /// phases.
+    /// </summary>
+    public IReadOnlyDictionary<ModelDigest, (int Count, double Cost)> Models => _models;
 
     /// <summary>A tenant's work items in the queue, waiting or leased.</summary>
     public int CountOf(TenantId tenant) => _tenants.GetValueOrDefault(tenant)?.Count ?? 0;
@@ -62,6 +69,7 @@ internal sealed class WaitingWork
         entry.Work.Add(entry);
         (_count, Cost) = (_count + 1, Cost + entry.Item.Cost);
         _kinds[entry.Item.Kind] = CountOf(entry.Item.Kind) + 1;
+        CountForModel(entry.Item, 1);
         foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
         {
             pool.Shares.Add(entry.Work, entry.Class, 1, entry.Item.Cost);
@@ -79,6 +87,7 @@ internal sealed class WaitingWork
         entry.Work.Remove(entry);
         Cost = --_count == 0 ? 0 : Cost - entry.Item.Cost;
         _kinds[entry.Item.Kind]--;
+        CountForModel(entry.Item, -1);
         foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
         {
             pool.Shares.Remove(entry.Work, entry.Class, entry.Item.Cost);
@@ -143,6 +152,16 @@ internal sealed class WaitingWork
 
     /// <summary>Removes a worker from its pool.</summary>
     public void Leave(QueueWorker worker) => Move(worker, null);
+
+    private void CountForModel(WorkItem item, int sign)
+    {
+        (int count, double cost) = _models.GetValueOrDefault(item.Model);
+        _models[item.Model] = (count + sign, cost + (sign * (item.Cost + item.CostAfter)));
+        if (count + sign == 0)
+        {
+            _models.Remove(item.Model);
+        }
+    }
 
     // A new pool starts with all waiting work that its workers may do, and with equal accounts.
     private WorkerPool PoolOf(WorkerTurn turn)

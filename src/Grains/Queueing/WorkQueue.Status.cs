@@ -50,8 +50,23 @@ public sealed partial class WorkQueue
         };
     }
 
+    /// <summary>The work that waits for each model that has some, or that a worker may hold.</summary>
+    internal IEnumerable<ModelBacklog> Backlogs()
+    {
+        foreach (ModelDigest model in _waiting.Models.Keys
+            .Union(_workers.All.SelectMany(worker => worker.Models).Select(one => one.Model)))
+        {
+            (int count, double cost) = _waiting.Models.GetValueOrDefault(model);
+            yield return new ModelBacklog(model, count, cost / SpeedAt(model));
+        }
+    }
+
     /// <summary>Records when workers will be there for models that no worker holds now.</summary>
     public void SetStart(PoolStart start, DateTimeOffset now) => _estimates.SetStart(start, now);
+
+    // The mean of the operations per second that the model's workers report; null if none reports any.
+    private double? SpeedAt(ModelDigest model) => _workers.All
+        .Where(worker => worker.Models.Any(one => one.Model == model)).Average(worker => worker.Speed);
 
     private static double CostLeft(WorkEntry entry)
     {
@@ -68,3 +83,11 @@ public sealed partial class WorkQueue
         }
     }
 }
+
+/// <summary>The work that waits for a model.</summary>
+/// <param name="Model">The model.</param>
+/// <param name="Waiting">Number of items.</param>
+/// <param name="Seconds">
+/// Predicted time in which one device would do it, with all later phases; null while the speed is unknown.
+/// </param>
+internal readonly record struct ModelBacklog(ModelDigest Model, int Waiting, double? Seconds);

@@ -59,6 +59,7 @@ internal sealed class WorkQueueGrain(
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
         _levels.Update(null);
+        _levels.UpdateModels([]);
         _isDeactivated = true;
         return Task.CompletedTask;
     }
@@ -135,6 +136,7 @@ internal sealed class WorkQueueGrain(
     {
         _queue.Tick(clock.GetUtcNow());
         _levels.Update(_queue);
+        _levels.UpdateModels(_queue.Backlogs());
         return Task.CompletedTask;
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 
 namespace Atelier.Grains.Sessions;
 
@@ -12,9 +13,12 @@ internal sealed class SessionInstruments
     public SessionInstruments(IMeterFactory meters)
     {
         Meter meter = meters.Create("Atelier.Sessions");
-        _opened = meter.CreateCounter<long>("atelier.session.opened", "{session}", "Sessions that clients opened.");
-        _deleted = meter.CreateCounter<long>("atelier.session.deleted", "{session}", "Sessions that clients deleted.");
-        _pages = meter.CreateCounter<long>("atelier.session.pages", "{page}", "Pages of histories that were begun.");
+        _opened = meter.CreateCounterAtZero<long>(
+            "atelier.session.opened", "{session}", "Sessions that clients opened.");
+        _deleted = meter.CreateCounterAtZero<long>(
+            "atelier.session.deleted", "{session}", "Sessions that clients deleted.");
+        _pages = meter.CreateCounterAtZero<long>(
+            "atelier.session.pages", "{page}", "Pages of histories that were begun.");
     }
 
     public void Opened() => _opened.Add(1);

@@ -1,5 +1,6 @@
 // Values of metric attributes. They are members of enumerations, so their number is bounded.
 using System.Collections.Frozen;
+using System.Diagnostics.Metrics;
 using System.Text.Json;
 
 namespace Atelier.Grains.Telemetry;
@@ -12,6 +13,18 @@ internal static class Labels<T>
         value => value, value => JsonNamingPolicy.SnakeCaseLower.ConvertName(value.ToString()));
 
     public static string Of(T value) => s_names[value];
+
+    /// <summary>Makes a counter export each member as 0, so that a rate sees its first event.</summary>
+    /// <param name="counter">The counter.</param>
+    /// <param name="name">Name of the attribute.</param>
+    /// <param name="except">Members that are never counted.</param>
+    public static void Begin(Counter<long> counter, string name, params T[] except)
+    {
+        foreach ((_, string label) in s_names.Where(one => !except.Contains(one.Key)))
+        {
+            counter.Add(0, new KeyValuePair<string, object?>(name, label));
+        }
+    }
 }
 
 /// <summary>Names of attributes.</summary>

@@ -17,6 +17,7 @@ internal sealed class TenantInstruments
             "Open generations that tenants on this silo are charged for, including those that are being submitted.");
         _refused = meter.CreateCounter<long>(
             "atelier.tenant.refused", "{request}", "Generations and sessions that tenants' limits refused, by reason.");
+        Labels<AdmissionOutcome>.Begin(_refused, LabelNames.Reason, AdmissionOutcome.Admitted);
     }
 
     /// <summary>Open generations of the tenants.</summary>

@@ -69,9 +69,11 @@ internal sealed partial class TrainingStageGrain
         (TimeSpan before, _countedAt) = (_countedAt, Now);
         if (_record?.World.World is { } world)
         {
-            _uncounted += (Now - before).TotalSeconds * world.Members.Count(member => member.Shards.Count > 0
+            TimeSpan used = (Now - before) * world.Members.Count(member => member.Shards.Count > 0
                 && _reports.TryGetValue(member.Id, out (StageReport Report, TimeSpan At) one)
                 && !one.Report.Trainer.IsServing);
+            _uncounted += used.TotalSeconds;
+            instruments.Used(used);
         }
     }
 

@@ -11,13 +11,16 @@ internal sealed partial class TrainingStageGrain
 
     private readonly Dictionary<string, (string Reason, TimeSpan At)> _refusals = new(StringComparer.Ordinal);
 
+    private readonly TrainingInstruments.StageLevel _level = instruments.Open();
+    private long _seenStep;
+    private TimeSpan _seenAt;
+
     public Task<StageView> ViewAsync()
     {
         World? world = _record?.World.World;
         RemoveLost();
         StageReport[] living = [.. _reports.Values.Select(one => one.Report)];
-        long step = living.Where(one => one.Trainer.HasState).Select(one => one.Trainer.Position)
-            .Append(_record?.World.SafeStep ?? 0).Max();
+        long step = StepOf(living);
         (int Batch, double StepSeconds)? rate = _record is not { IsOpen: true } ? null
             : living.Where(one => one.StepSeconds > 0)
                 .Select(one => ((int, double)?)(one.Batch, one.StepSeconds!.Value)).FirstOrDefault();
@@ -61,6 +64,31 @@ internal sealed partial class TrainingStageGrain
         NoteRefusal(worker, reason);
         logger.TrainerRefused(worker, _key, reason);
         return Task.CompletedTask;
+    }
+
+    // The last step that a trainer has applied, or that is safe.
+    private long StepOf(IEnumerable<StageReport> living) => living.Where(one => one.Trainer.HasState)
+        .Select(one => one.Trainer.Position).Append(_record?.World.SafeStep ?? 0).Max();
+
+    // Sets what operators see of the stage. A stage that returns to an earlier step makes progress.
+    private void Measure()
+    {
+        long step = StepOf(_reports.Values.Select(one => one.Report));
+        if (step != _seenStep || _record is { Paused: not null })
+        {
+            (_seenStep, _seenAt) = (step, Now);
+        }
+
+        if (_record is { IsOver: false } open)
+        {
+            _level.Update(
+                open.Paused is not null ? StageUse.Paused : _reports.Count > 0 ? StageUse.Training : StageUse.Waiting,
+                Now - _seenAt);
+        }
+        else
+        {
+            _level.Remove();
+        }
     }
 
     // Why the stage waits or cannot continue, and why single trainers do not help.

@@ -53,6 +53,12 @@ internal sealed partial class TrainingStageGrain(
         return Task.CompletedTask;
     }
 
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        _level.Remove();
+        return Task.CompletedTask;
+    }
+
     public async Task BeginJsonAsync(string plan, double? budgetSeconds)
     {
         if (_record is null)
@@ -171,6 +177,7 @@ internal sealed partial class TrainingStageGrain(
     {
         RemoveLost();
         Count();
+        Measure();
         if (_record is { IsOpen: true } && _manager is not null)
         {
             await AdvanceAsync();
@@ -223,6 +230,7 @@ internal sealed partial class TrainingStageGrain(
 
         noted = Kept(noted);
         int number = _record.World.World?.Number ?? 0;
+        long safe = _record.World.SafeStep;
         StageRecord next = noted with { World = change.World };
         double interval = _record.DeviceSeconds + _uncounted - _record.SafeDeviceSeconds;
         if (change.Checkpoint is not null)
@@ -245,7 +253,7 @@ internal sealed partial class TrainingStageGrain(
         _manager!.Stored(change, Now);
         if (change.Checkpoint is not null)
         {
-            instruments.Committed();
+            instruments.Committed(change.World.SafeStep - safe);
             grains.GetGrain<ITrainingBoardGrain>(0)
                 .ProgressAsync(new RunId(Run), Stage, change.World.SafeStep, _record.Steps).Ignore();
             if (PauseAtCheckpoint(interval) is { } reason)

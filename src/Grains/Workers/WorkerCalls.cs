@@ -92,9 +92,10 @@ internal sealed class WorkerCalls(
         {
             using BusyTime.Call call = busy.Begin();
             long began = clock.GetTimestamp();
+            int used = batch.Sum(job => job.Picture!.Rows);
             await device.EvaluateAsync([.. batch.Select(job => job.Picture!)], CancellationToken.None);
             _meter.Count(batch.Sum(job => job.EvaluationCost), clock.GetElapsedTime(began));
-            instruments.Evaluated(batch.Length);
+            instruments.Evaluated(batch.Length, used, device.Description.Rows);
         }
         catch (DeviceException error) when (batch.Length == 1)
         {

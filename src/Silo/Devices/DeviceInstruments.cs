@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 
 namespace Atelier.Silo.Devices;
 
@@ -33,7 +34,7 @@ public sealed class DeviceInstruments
             s_seconds);
         _load = meter.CreateHistogram(
             "atelier.device.load.duration", "s", "Duration of loading a model.", tags: null, s_seconds);
-        _refused = meter.CreateCounter<long>(
+        _refused = meter.CreateCounterAtZero<long>(
             "atelier.device.refused", "{call}", "Calls refused because too many callers were waiting for the device.");
         meter.CreateObservableUpDownCounter<int>(
             "atelier.device.waiting", () => Volatile.Read(ref _waiting), "{caller}",

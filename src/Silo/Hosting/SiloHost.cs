@@ -196,7 +196,7 @@ public static class SiloHost
     private static void Configure(WebApplicationBuilder builder, StartOptions options, IClusterStore store)
     {
         SiloSettings settings = options.Get<SiloSettings>();
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(options.Get<MetricsListener>());
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
             .AddFilter("Polly", LogLevel.Warning).AddFilter("Grpc", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
@@ -204,7 +204,7 @@ public static class SiloHost
             kestrel.AddServerHeader = false;
             Limit(kestrel.Limits, settings);
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
-            kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
+            options.Get<MetricsListener>().AddTo(kestrel);
             options.Get<ScalerListener>().AddTo(kestrel);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);

@@ -64,6 +64,24 @@ public sealed class WorkQueueStatusTests
         Assert.Equal(new QueuePlace(1, TimeSpan.FromSeconds(5)), Place(1, 100));
     }
 
+    [Fact]
+    public void TheBacklogOfAModel_IsItsWaitingWork_AtTheSpeedOfItsWorkers()
+    {
+        WorkItem[] items = [.. Enumerable.Range(0, 3).Select(i => Work.Denoise("a", i, 5) with { CostAfter = 3 })];
+        Array.ForEach(items, one => _queue.Offer(one, admitted: false, s_now));
+        Assert.Equal(new ModelBacklog(items[0].Model, 3, null), _queue.Backlogs().Single());
+
+        LeasedWork work = Turn("pool/cpu", 1, 8).Leased.Single();
+        ModelBacklog two = _queue.Backlogs().Single();
+        Assert.Equal(2, two.Waiting);
+        Assert.Equal(2 * (items[0].Cost + 3) / 8, two.Seconds!.Value, 9);
+
+        _queue.Withdraw(items.First(one => one.Generation != work.Item.Generation).Generation, s_now);
+        Assert.Equal(1, _queue.Backlogs().Single().Waiting);
+        _queue.Withdraw(items.Last(one => one.Generation != work.Item.Generation).Generation, s_now);
+        Assert.Equal(new ModelBacklog(items[0].Model, 0, 0), _queue.Backlogs().Single());
+    }
+
     private QueuePlace? Place(int number, double seconds) =>
         _queue.PlaceOf(Work.Key("a", number), s_now.AddSeconds(seconds));
 

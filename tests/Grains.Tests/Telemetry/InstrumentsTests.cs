@@ -5,6 +5,8 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
+using Atelier.Grains.Generations;
+using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
@@ -38,6 +40,12 @@ public sealed class InstrumentsTests
             Assert.Equal(1, measurements[$"atelier.generation.claims{{atelier.phase={phase}}}"]));
         Assert.Equal(device.Evaluations, measurements["atelier.worker.evaluations"]);
         Assert.Equal(device.Evaluations, measurements.Count("atelier.worker.batch.width"));
+
+        // The device has four rows, of which the picture used one.
+        Assert.Equal(device.Evaluations, measurements["atelier.worker.rows{atelier.row.use=picture}"]);
+        Assert.Equal(3 * device.Evaluations, measurements["atelier.worker.rows{atelier.row.use=padding}"]);
+        Assert.Equal(1, measurements["atelier.generation.pictures{atelier.tenant.class=1}"]);
+        Assert.InRange(measurements["atelier.generation.snapshots"], 1, 10);
         Assert.InRange(measurements["atelier.worker.busy.time"], 0.001, 600);
         Assert.InRange(measurements["atelier.queue.grants"], 3, 1000);
         await TestCluster.UntilAsync(() =>
@@ -56,15 +64,19 @@ public sealed class InstrumentsTests
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => new FakeDevice("d", 4), grains =>
         {
-            grains.Queue.LeaseTime = TimeSpan.FromSeconds(30);
+            grains.Queue.LeaseTime = TimeSpan.FromSeconds(10);
             grains.OpenSet.WalkPeriod = TimeSpan.FromHours(1);
         });
         using var measurements = new Measurements(cluster.Meters);
         await DrawAsync(cluster, "first");
         await RefuseAsync(cluster, 0);
         await cluster.Grains.GetGrain<IOpenSetGrain>(0).WalkAsync();
-        await TestCluster.UntilAsync(() => Task.FromResult(measurements["atelier.open_set.walks"] > 0));
-        measurements.Observe();
+        await TestCluster.UntilAsync(() =>
+        {
+            measurements.Observe();
+            return Task.FromResult(measurements["atelier.open_set.walks"] > 0 && measurements.Series.Any(
+                series => series.StartsWith("atelier.queue.model.waiting", StringComparison.Ordinal)));
+        });
         string[] before = measurements.Series;
 
         foreach (int[] part in Enumerable.Range(1, Tenants).Chunk(100))
@@ -150,6 +162,43 @@ public sealed class InstrumentsTests
         clock.Pass(TimeSpan.FromHours(1));
         busy.Begin().Dispose();
         Assert.Equal(2, measurements["atelier.worker.busy.time"] / 3600, 0.1);
+    }
+
+    [Theory]
+    [InlineData(0.5, "1")]
+    [InlineData(1, "1")]
+    [InlineData(3.9, "2")]
+    [InlineData(4, "4")]
+    [InlineData(1000, "512")]
+    [InlineData(1e9, "512")]
+    public void AClassOfTenants_IsAPowerOfTwo(double weight, string name) =>
+        Assert.Equal(name, GenerationInstruments.ClassOf(weight));
+
+    [Fact]
+    public void WorkOfAModel_IsCounted_AndManyModelsShareASeries()
+    {
+        using ServiceProvider services = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        IMeterFactory meters = services.GetRequiredService<IMeterFactory>();
+        QueueInstruments.Levels queue = new QueueInstruments(meters).Open();
+        using var measurements = new Measurements(meters);
+        ModelBacklog[] models =
+        [
+            .. Enumerable.Range(0, QueueInstruments.ModelsMax + 2)
+                .Select(i => new ModelBacklog(FakeDevice.ModelOf(i), 3, i == 0 ? null : 2.5)),
+        ];
+        queue.UpdateModels(models);
+        measurements.Observe();
+        string first = FakeDevice.ModelOf(1).Value[..12];
+        Assert.Equal(3, measurements[$"atelier.queue.model.waiting{{atelier.model={first}}}"]);
+        Assert.Equal(2.5, measurements[$"atelier.queue.model.backlog{{atelier.model={first}}}"]);
+        Assert.Equal(6, measurements["atelier.queue.model.waiting{atelier.model=other}"]);
+        Assert.Equal(QueueInstruments.ModelsMax + 1, measurements.Series.Count(
+            series => series.StartsWith("atelier.queue.model.waiting", StringComparison.Ordinal)));
+
+        // A model without work is at 0.
+        queue.UpdateModels([]);
+        measurements.Observe();
+        Assert.Equal(0, measurements[$"atelier.queue.model.waiting{{atelier.model={first}}}"]);
     }
 
     private static async Task DrawAsync(TestCluster cluster, string id)

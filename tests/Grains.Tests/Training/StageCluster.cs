@@ -6,6 +6,7 @@ using Atelier.Contracts.Training;
 using Atelier.Grains.Blobs;
 using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
@@ -114,6 +115,14 @@ public abstract class StageCluster : IAsyncDisposable
 
     private protected Task<RunView> EndAsync(ITrainingRunGrain? run = null) =>
         ViewAsync(view => view.Phase != RunPhase.Running, run);
+
+    /// <summary>Reads levels until a condition holds.</summary>
+    private protected static Task ObserveAsync(Measurements measurements, Func<bool> condition) =>
+        TestCluster.UntilAsync(() =>
+        {
+            measurements.Observe();
+            return Task.FromResult(condition());
+        });
 
     private protected async Task<RunView> ViewAsync(Func<RunView, bool> condition, ITrainingRunGrain? run = null)
     {

@@ -44,6 +44,7 @@ public sealed class StageClusterTests : StageCluster
             record.Step % FakeTraining.SaveInterval == 0 ? FakeTraining.Streams : null, record.Streams));
 
         Assert.Equal(3, measurements["atelier.training.checkpoints"]);
+        Assert.Equal(Steps, measurements["atelier.training.steps.safe"]);
         Assert.InRange(measurements["atelier.training.worlds"], 1, 5);
         Assert.InRange(measurements["atelier.training.samples"], Steps * FakeTraining.Batch, 1000);
         Assert.InRange(measurements.Count("atelier.training.apply.duration{atelier.checkpoint=True}"), 3, 9);

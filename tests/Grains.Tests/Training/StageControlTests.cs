@@ -6,6 +6,7 @@ using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Training;
 using Atelier.Grains.Pools;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Training;
 using Atelier.Training.Checkpoints;
 using Microsoft.Extensions.DependencyInjection;
@@ -17,15 +18,19 @@ namespace Atelier.Grains.Tests.Training;
 
 public sealed class StageControlTests : StageCluster
 {
+    private static string Stages(string use) => $"atelier.training.stages{{atelier.stage.use={use}}}";
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public async Task APausedRun_Stops_AndContinuesWithTheSameBits(bool isImmediate)
     {
         await StartAsync(2);
+        using var measurements = new Measurements(Cluster.Meters);
         Array.ForEach(Devices, device => device.Pace = TimeSpan.FromMilliseconds(20));
         await SubmitAsync("steps=60");
         await StepAsync(12);
+        await ObserveAsync(measurements, () => measurements[Stages("training")] == 1);
 
         await Run.PauseAsync(isImmediate);
         RunView paused = await ViewAsync(run => run.Phase == RunPhase.Paused && run.Stages[0].Trainers.Length == 0);
@@ -33,14 +38,33 @@ public sealed class StageControlTests : StageCluster
         Assert.Equal("paused by request", paused.Stages[0].Trouble);
         Assert.True(paused.Stages[0].IsPaused);
         Assert.Equal(isImmediate ? 10 : 20, paused.Stages[0].SafeStep);
+        Assert.Equal(paused.Stages[0].SafeStep, measurements["atelier.training.steps.safe"]);
+        Assert.InRange(measurements["atelier.training.device.time"], 0.001, 3600);
+        await ObserveAsync(measurements, () => measurements[Stages("paused")] == 1);
+        Assert.Equal(0, measurements["atelier.training.idle.time"]);
         long devices = Devices.Sum(device => device.Opened);
         await Run.ResumeAsync(null);
         Assert.Equal(RunPhase.Running, (await Run.ViewAsync())!.Phase);
         Assert.Equal(FakeTraining.AloneDigest(60), (await EndAsync()).Stages[0].Weights);
         Assert.Equal(devices + 2, Devices.Sum(device => device.Opened));
+        await ObserveAsync(measurements, () => measurements[Stages("paused")] == 0);
+        await ObserveAsync(measurements, () => measurements[Stages("training")] == 0);
         await Run.PauseAsync(isImmediate: true);
         await Run.ResumeAsync(null);
         Assert.Equal(RunPhase.Done, (await Run.ViewAsync())!.Phase);
+    }
+
+    [Fact]
+    public async Task AStageThatDoesNotAdvance_IsIdle_UntilItDoes()
+    {
+        await StartAsync(1);
+        using var measurements = new Measurements(Cluster.Meters);
+        Devices[0].Pace = TimeSpan.FromSeconds(2);
+        await SubmitAsync("steps=3");
+        await ObserveAsync(measurements, () => measurements["atelier.training.idle.time"] > 1);
+        Devices[0].Pace = TimeSpan.FromMilliseconds(2);
+        await EndAsync();
+        await ObserveAsync(measurements, () => measurements["atelier.training.idle.time"] == 0);
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 // The API's metrics.
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 
 namespace Atelier.Silo.Api.Http;
 
@@ -18,11 +19,11 @@ internal sealed class ApiInstruments
         meter.CreateObservableUpDownCounter<int>(
             "atelier.api.streams", () => Volatile.Read(ref _streams), "{stream}", "Open event streams.");
         _errors = meter.CreateCounter<long>("atelier.api.errors", "{answer}", "Error responses, by code.");
-        _joined = meter.CreateCounter<long>(
+        _joined = meter.CreateCounterAtZero<long>(
             "atelier.api.joined", "{request}", "Retries that joined their first request.");
-        _resubscribed = meter.CreateCounter<long>(
+        _resubscribed = meter.CreateCounterAtZero<long>(
             "atelier.api.resubscribed", "{subscription}", "Event subscriptions that broke and were renewed.");
-        _retried = meter.CreateCounter<long>(
+        _retried = meter.CreateCounterAtZero<long>(
             "atelier.api.retries", "{call}", "Calls to grains that were retried because their outcome was unknown.");
     }
 

@@ -2,6 +2,7 @@
 // stops. A silo that starts while a notice is in effect does not join its cluster before the notice is withdrawn, so
 // that a supervisor that restarts it does not move work to a node that is about to be taken.
 using System.Diagnostics.Metrics;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Options;
@@ -35,7 +36,7 @@ internal sealed class PreemptionWatch : BackgroundService, IHealthCheck
     {
         (_source, _services, _lifetime, _clock, _logger) = (source, services, lifetime, clock, logger);
         (_timeout, _state) = (options.Value.Timeout, new PreemptionState(options.Value.Period));
-        _notices = meters.Create("Atelier.Silo").CreateCounter<long>(
+        _notices = meters.Create("Atelier.Silo").CreateCounterAtZero<long>(
             "atelier.silo.preemptions", "{notice}", "Notices that the silo's node will be taken.");
     }
 

@@ -64,6 +64,8 @@ internal sealed class TestCluster : IAsyncDisposable
         if (metrics)
         {
             gateway["Metrics__Port"] = $"{GatewayMetricsPort}";
+            (gateway["Gateway__RequestsPerSecond"], gateway["Gateway__RequestsBurst"]) = ("10000", "10000");
+            gateway["Gateway__UnknownKeysPerSecond"] = "10000";
         }
 
         Gateway = new ProcessUnderTest("dotnet", [Program("Gateway", "Atelier.Gateway.dll")], gateway);

@@ -25,10 +25,7 @@ public sealed class Renderer : IAsyncLifetime
         Assert.True(code == 0, error);
         foreach (string set in Repository.Sets)
         {
-            (code, string text, error) = await RunAsync("-f", Repository.ValuesOf(set));
-            Assert.True(code == 0, $"{set}: {error}");
-            (_, string json, _) = await RunAsync("-f", Repository.ValuesOf(set), "--json");
-            _sets[set] = new Rendering(text, json);
+            _sets[set] = await RenderAsync("-f", Repository.ValuesOf(set));
         }
     }
 
@@ -36,6 +33,15 @@ public sealed class Renderer : IAsyncLifetime
 
     /// <summary>The rendering of a set.</summary>
     internal Rendering this[string set] => _sets[set];
+
+    /// <summary>Renders the chart anew, for a test that changes the objects.</summary>
+    internal static async Task<Rendering> RenderAsync(params string[] arguments)
+    {
+        (int code, string text, string error) = await RunAsync(arguments);
+        Assert.True(code == 0, $"{string.Join(' ', arguments)}: {error}");
+        (_, string json, _) = await RunAsync([.. arguments, "--json"]);
+        return new Rendering(text, json);
+    }
 
     /// <summary>Renders the chart with these arguments. A template that reads a missing value is an error.</summary>
     internal static Task<(int Code, string Out, string Error)> RunAsync(params IEnumerable<string> arguments) =>

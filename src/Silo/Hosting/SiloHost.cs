@@ -73,7 +73,10 @@ public static class SiloHost
             return WrongConfiguration;
         }
 
-        int generation = await NextGenerationAsync(store, settings, errors);
+        int generation = await OnceAvailableAsync(
+            () => store.NextGenerationAsync(
+                $"{settings.Address}:{settings.Port}", SiloAddress.AllocateNewGeneration()),
+            errors);
         Configure(builder, options, store);
         builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
@@ -130,7 +133,8 @@ public static class SiloHost
 
             if (settings.StoreOptions() is { } redis)
             {
-                return await RedisClusterStore.OpenAsync(redis, settings.ClusterId, TimeProvider.System);
+                return await OnceAvailableAsync(
+                    () => RedisClusterStore.OpenAsync(redis, settings.ClusterId, TimeProvider.System), errors);
             }
 
             warnings.AddRange(PrivateFiles.MakeFolder(local.Folder));
@@ -147,7 +151,7 @@ public static class SiloHost
             return store;
         }
         catch (Exception error)
-            when (error is InvalidOperationException or RedisConnectionException or ArgumentException or IOException
+            when (error is InvalidOperationException or ArgumentException or IOException
                 or UnauthorizedAccessException)
         {
             await errors.WriteLineAsync($"atelier: {error.Message}");
@@ -170,18 +174,18 @@ public static class SiloHost
         }
     }
 
-    // The silo waits for a store that is full or briefly down; if it exited instead, it would restart in a loop.
-    private static async Task<int> NextGenerationAsync(
-        IClusterStore store, SiloSettings settings, TextWriter errors)
+    // The silo waits for a store that is full, down or not yet started; if it exited instead, it would restart in a loop
+    // with growing pauses.
+    private static async Task<T> OnceAvailableAsync<T>(Func<Task<T>> ask, TextWriter errors)
     {
         for (bool said = false; ; said = true)
         {
             try
             {
-                return await store.NextGenerationAsync(
-                    $"{settings.Address}:{settings.Port}", SiloAddress.AllocateNewGeneration());
+                return await ask();
             }
-            catch (StoreUnavailableException error)
+            catch (Exception error)
+                when (error is StoreUnavailableException or RedisConnectionException or RedisTimeoutException)
             {
                 if (!said)
                 {

@@ -40,7 +40,7 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     /// <exception cref="InvalidOperationException">
     /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
-    /// <exception cref="RedisConnectionException">The server does not answer.</exception>
+    /// <exception cref="StoreUnavailableException">The server does not answer.</exception>
     public static async Task<RedisClusterStore> OpenAsync(
         ConfigurationOptions options, string cluster, TimeProvider clock)
     {

@@ -1,5 +1,6 @@
 // The guarantees that a Redis server must give before a cluster relies on it: acknowledged writes survive, and nothing
 // is evicted.
+using Atelier.Grains.Ports;
 using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
@@ -16,14 +17,15 @@ internal static class StoreChecks
     /// <exception cref="InvalidOperationException">
     /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
+    /// <exception cref="StoreUnavailableException">The server does not answer.</exception>
     public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options, TimeProvider clock)
     {
         ConfigurationOptions asking = options.Clone();
         asking.AllowAdmin = true;
         await using ConnectionMultiplexer connection = await ConnectionMultiplexer.ConnectAsync(asking);
         IServer server = connection.GetServers().FirstOrDefault(one => one.IsConnected && !one.IsReplica)
-            ?? throw new InvalidOperationException(
-                "The store does not answer at the address of Store:Redis.");
+            ?? throw new StoreUnavailableException(
+                "The store does not answer at the address of Store:Redis, or refuses its password.");
         try
         {
             IReadOnlyList<string> warnings = Judge(

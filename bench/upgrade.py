@@ -6,7 +6,7 @@
     bench/upgrade.py roll        upgrades and downgrades a cluster that draws and trains meanwhile
 
     --old COMMIT      the earlier commit; default 000f9d9, the last one before training runs had an API of their own
-    --steps N         steps of the training run, 120 by default; it must be open until the end of `roll`
+    --steps N         steps of the training run, 300 by default; it must be open until the end of `roll`
     --dwell SECONDS   how long each mixture of builds is kept at least, 5 by default
     --folder FOLDER   keeps the logs of `roll` there
 
@@ -403,7 +403,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["build", "expect", "roll"])
     parser.add_argument("--old", default=OLD)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--dwell", type=float, default=5)
     parser.add_argument("--limit", type=float, default=600)
     parser.add_argument("--folder")

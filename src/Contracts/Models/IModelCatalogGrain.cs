@@ -1,7 +1,9 @@
+using Orleans.CodeGeneration;
+
 namespace Atelier.Contracts.Models;
 
 /// <summary>The catalog of a cluster's models; the grain's key is 0.</summary>
-[Alias("atelier.IModelCatalogueGrain")]
+[Alias("atelier.IModelCatalogueGrain"), Version(1)]
 public interface IModelCatalogGrain : IGrainWithIntegerKey
 {
     /// <summary>Maximum number of models in a catalog.</summary>

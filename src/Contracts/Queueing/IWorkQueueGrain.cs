@@ -2,12 +2,13 @@
 // (see IGenerationGrain.ClaimAsync).
 using Atelier.Contracts.Scaling;
 using Atelier.Contracts.Tenants;
+using Orleans.CodeGeneration;
 using Orleans.Concurrency;
 
 namespace Atelier.Contracts.Queueing;
 
 /// <summary>The queue of a cluster, for all models; its key is <see cref="Key"/>.</summary>
-[Alias("atelier.IWorkQueueGrain")]
+[Alias("atelier.IWorkQueueGrain"), Version(1)]
 public interface IWorkQueueGrain : IGrainWithStringKey
 {
     /// <summary>

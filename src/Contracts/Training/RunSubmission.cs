@@ -1,5 +1,6 @@
 // What a client submits as a training run, and how runs are listed.
 using System.Globalization;
+using Orleans.CodeGeneration;
 
 namespace Atelier.Contracts.Training;
 
@@ -120,7 +121,7 @@ public sealed record RunSummary
 }
 
 /// <summary>The list of a cluster's runs; the grain's key is 0.</summary>
-[Alias("atelier.ITrainingBoardGrain")]
+[Alias("atelier.ITrainingBoardGrain"), Version(1)]
 public interface ITrainingBoardGrain : IGrainWithIntegerKey
 {
     /// <summary>Maximum number of open runs.</summary>
@@ -144,6 +145,23 @@ public interface ITrainingBoardGrain : IGrainWithIntegerKey
     /// <summary>Open runs in order of submission, then ended runs, the last one first.</summary>
     [Alias("ListAll")]
     Task<RunSummary[]> ListAsync();
+
+    /// <summary>
+    /// For silos of the release before: adds an open run, or updates its current stage. Returns false if too many runs
+    /// are open.
+    /// </summary>
+    [Alias("Open")]
+    Task<bool> EarlierOpenAsync(RunId run, int stage);
+
+    /// <summary>
+    /// For silos of the release before: removes a run that is over. How it ended is not known to the list.
+    /// </summary>
+    [Alias("Close")]
+    Task EarlierCloseAsync(RunId run);
+
+    /// <summary>For trainers of the release before: running runs in order of submission.</summary>
+    [Alias("List")]
+    Task<OpenRun[]> EarlierListAsync();
 }
 
 /// <summary>A run and its current stage.</summary>

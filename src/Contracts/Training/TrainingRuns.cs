@@ -1,4 +1,6 @@
 // A training run: stages that run in order, each of which can start from the result of an earlier one.
+using Orleans.CodeGeneration;
+
 namespace Atelier.Contracts.Training;
 
 /// <summary>The id of a training run; a client may choose it.</summary>
@@ -266,7 +268,7 @@ public enum RunAnswer
 }
 
 /// <summary>A training run; the grain's key is a <see cref="RunId"/>.</summary>
-[Alias("atelier.ITrainingRunGrain")]
+[Alias("atelier.ITrainingRunGrain"), Version(1)]
 public interface ITrainingRunGrain : IGrainWithStringKey
 {
     /// <summary>Maximum number of stages of a run.</summary>
@@ -333,4 +335,18 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     /// <summary>Whether the run may need a blob, because it is open or one of its stages may need the blob.</summary>
     [Alias("MayNeed")]
     Task<bool> MayNeedAsync(BlobName blob);
+
+    /// <summary>For silos of the release before: submits a run of these stages.</summary>
+    [Alias("Submit")]
+    Task<RunAnswer> EarlierSubmitAsync(StageSource[] stages);
+
+    /// <summary>For silos of the release before: resumes the run with its budget.</summary>
+    [Alias("Resume")]
+    Task EarlierResumeAsync();
+
+    /// <summary>
+    /// For silos of the release before: notifies the run that a stage is over, whose device-seconds are not known.
+    /// </summary>
+    [Alias("StageEnded")]
+    Task EarlierStageEndedAsync(int stage, string? failure);
 }

@@ -61,6 +61,7 @@ public static class GrainsHosting
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
             services => services.GetRequiredService<TrainerService>());
         silo.Services.AddSingleton<Ports.IDeviceDrain>(services => services.GetRequiredService<TrainerService>());
+        silo.AddOutgoingGrainCallFilter<EarlierSilos>();
         silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(
             ServiceLifetime.Transient);
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);

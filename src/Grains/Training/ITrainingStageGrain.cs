@@ -4,18 +4,19 @@ using Atelier.Contracts;
 using Atelier.Contracts.Training;
 using Atelier.Grains.Ports;
 using Atelier.Training.Checkpoints;
+using Orleans.CodeGeneration;
 using Orleans.Concurrency;
 
 namespace Atelier.Grains.Training;
 
 /// <summary>The manager of a stage; its key is the run's id, a slash and the stage's index.</summary>
-[Alias("atelier.ITrainingStageGrain")]
+[Alias("atelier.ITrainingStageGrain"), Version(1)]
 public interface ITrainingStageGrain : IGrainWithStringKey
 {
     /// <summary>Begins the stage. Idempotent.</summary>
     /// <param name="plan">The <see cref="StagePlan"/>.</param>
     /// <param name="budgetSeconds">Device-seconds that the stage may take; null for no limit.</param>
-    [Alias("Begin")]
+    [Alias("BeginStage")]
     Task BeginJsonAsync(string plan, double? budgetSeconds);
 
     /// <summary>The <see cref="StagePlan"/>; null if the stage has not begun, is paused, or is over.</summary>
@@ -105,6 +106,14 @@ public interface ITrainingStageGrain : IGrainWithStringKey
     /// </exception>
     [Alias("MayNeed"), AlwaysInterleave]
     Task<bool> MayNeedAsync(BlobName blob);
+
+    /// <summary>For silos of the release before: begins the stage without a budget.</summary>
+    [Alias("Begin")]
+    Task EarlierBeginJsonAsync(string plan);
+
+    /// <summary>For silos of the release before: resumes a paused stage with its budget.</summary>
+    [Alias("Resume")]
+    Task EarlierResumeAsync();
 }
 
 /// <summary>Typed calls to the manager of a stage.</summary>

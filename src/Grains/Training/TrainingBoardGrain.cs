@@ -12,11 +12,13 @@ namespace Atelier.Grains.Training;
 [GenerateSerializer, Alias("atelier.state.TrainingBoard")]
 internal sealed class TrainingBoardState
 {
-    /// <summary>Open runs as stored by an earlier release; empty once they are in <see cref="Summaries"/>.</summary>
+    /// <summary>
+    /// The running runs of <see cref="Summaries"/>, which the release before reads, and the only ones that it writes.
+    /// </summary>
     [Id(0)]
     public List<OpenRun> Runs { get; set; } = [];
 
-    /// <summary>All runs, in order of submission.</summary>
+    /// <summary>All runs, in order of submission. Empty if the release before has written the state.</summary>
     [Id(1)]
     public List<RunSummary> Summaries { get; set; } = [];
 }
@@ -33,10 +35,9 @@ internal sealed class TrainingBoardGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         Runs.AddRange(state.State.Runs.Where(old => Runs.All(run => run.Run != old.Run))
-            .Select(old => new RunSummary { Run = old.Run, Stage = old.Stage, StageCount = old.Stage + 1 }));
-        state.State.Runs.Clear();
+            .Select(Summary));
         TimeSpan period = options.Value.WalkPeriod;
-        this.RegisterGrainTimer(CancelClosedAsync, new(period, period) { Interleave = true });
+        this.RegisterGrainTimer(CheckAsync, new(period, period) { Interleave = true });
         return Task.CompletedTask;
     }
 
@@ -73,7 +74,7 @@ internal sealed class TrainingBoardGrain(
             Runs.Remove(old);
         }
 
-        await state.WriteOrDeactivateAsync(this);
+        await StoreAsync();
         return true;
     }
 
@@ -97,10 +98,60 @@ internal sealed class TrainingBoardGrain(
         .. Runs.Where(run => !run.IsOpen).OrderByDescending(run => run.EndedAt),
     ]);
 
+    public Task<bool> EarlierOpenAsync(RunId run, int stage)
+    {
+        RunSummary? known = Runs.Find(known => known.Run == run);
+        return known is { IsOpen: true } && known.Stage == stage
+            ? Task.FromResult(true) : UpdateAsync(Summary(new OpenRun(run, stage)));
+    }
+
+    public async Task EarlierCloseAsync(RunId run)
+    {
+        if (Runs.RemoveAll(known => known.Run == run && known.IsOpen) > 0)
+        {
+            await StoreAsync();
+        }
+    }
+
+    public Task<OpenRun[]> EarlierListAsync() => Task.FromResult<OpenRun[]>([.. Running()]);
+
+    // What the release before knows of a run. The rest is asked from the run.
+    private static RunSummary Summary(OpenRun run) =>
+        new() { Run = run.Run, Stage = run.Stage, StageCount = run.Stage + 1 };
+
+    private IEnumerable<OpenRun> Running() =>
+        Runs.Where(run => run.Phase == RunPhase.Running).Select(run => new OpenRun(run.Run, run.Stage));
+
+    private Task StoreAsync()
+    {
+        state.State.Runs = [.. Running()];
+        return state.WriteOrDeactivateAsync(this);
+    }
+
     // Interleaves with calls, because a run that is cancelled updates this list. A failed call is repeated by the next
     // period.
-    private async Task CancelClosedAsync(CancellationToken cancellation)
+    private async Task CheckAsync(CancellationToken cancellation)
     {
+        foreach (RunSummary run in Runs.Where(run => run.StageName.Length == 0).ToArray())
+        {
+            if (await GrainCalls.TryAsync(grains.GetGrain<ITrainingRunGrain>(run.Run.Value).ViewAsync) is { } view)
+            {
+                RunSummary whole = run with
+                {
+                    Phase = view.Phase,
+                    Stage = view.Stages.Length - 1,
+                    StageCount = view.StageCount,
+                    StageName = view.Stages[^1].Name,
+                    Priority = view.Priority,
+                    Weight = view.Weight,
+                    Owner = view.Owner,
+                    SubmittedAt = view.SubmittedAt,
+                    EndedAt = view.EndedAt,
+                };
+                await GrainCalls.TryAsync(() => this.AsReference<ITrainingBoardGrain>().UpdateAsync(whole));
+            }
+        }
+
         foreach (IGrouping<TenantId, RunSummary> owned in Runs.Where(run => run.IsOpen && run.Owner is not null)
             .GroupBy(run => run.Owner!.Value).ToArray())
         {

@@ -9,16 +9,17 @@ namespace Atelier.Grains.Training;
 /// </summary>
 internal static class TrainingJson
 {
-    private static readonly JsonSerializerOptions s_options = new()
+    /// <summary>How records and messages are written and read.</summary>
+    public static JsonSerializerOptions Options { get; } = new()
     {
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     };
 
     /// <summary>Writes a record or a message.</summary>
-    public static string Write<T>(T value) => JsonSerializer.Serialize(value, s_options);
+    public static string Write<T>(T value) => JsonSerializer.Serialize(value, Options);
 
     /// <summary>Reads a text that <see cref="Write"/> wrote; null if the text is null.</summary>
     public static T? Read<T>(string? json)
-        where T : class => json is null ? null : JsonSerializer.Deserialize<T>(json, s_options);
+        where T : class => json is null ? null : JsonSerializer.Deserialize<T>(json, Options);
 }

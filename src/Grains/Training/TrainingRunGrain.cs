@@ -239,6 +239,13 @@ internal sealed partial class TrainingRunGrain(
         return false;
     }
 
+    public Task<RunAnswer> EarlierSubmitAsync(StageSource[] stages) =>
+        SubmitAsync(new RunSubmission { Stages = stages });
+
+    public Task EarlierResumeAsync() => ResumeAsync(null);
+
+    public Task EarlierStageEndedAsync(int stage, string? failure) => StageEndedAsync(stage, failure, 0);
+
     // Notifies the stage and the list of runs of the stored state. Idempotent.
     private async Task ContinueAsync()
     {

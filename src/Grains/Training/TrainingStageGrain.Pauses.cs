@@ -54,6 +54,8 @@ internal sealed partial class TrainingStageGrain
         }
     }
 
+    public Task EarlierResumeAsync() => ResumeAsync(_record?.BudgetSeconds);
+
     // Not awaited by the timer, because the run may be calling this grain.
     private async Task TellAsync(StageRecord record)
     {

@@ -70,6 +70,8 @@ internal sealed partial class TrainingStageGrain(
         }
     }
 
+    public Task EarlierBeginJsonAsync(string plan) => BeginJsonAsync(plan, null);
+
     public Task<string?> PlanJsonAsync() =>
         Task.FromResult(_record is not { IsOpen: true } record ? null : TrainingJson.Write(record.Plan with
         {

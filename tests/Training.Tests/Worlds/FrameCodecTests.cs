@@ -1,5 +1,6 @@
 // Goal: a frame arrives as it was sent or not at all, and no header makes a receiver allocate more than the run needs.
 // Method: round trips; flipped bits and truncated frames by seed; and hand-made headers with correct checksums.
+using System.Security.Cryptography;
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;
@@ -17,6 +18,30 @@ public sealed class FrameCodecTests
             (frame, seed) => FrameSamples.AssertEqual(
                 frame, FrameSamples.Decode(FrameSamples.Encode(frame), pieces: new Random(seed))),
             iter: 300);
+
+    // Trainers of two releases train together. A release that changes these bytes changes the version of the hello.
+    [Fact]
+    public void Frames_HaveTheBytesOfTheReleaseBefore()
+    {
+        var claim = new ShardClaim(3, 0.5, 1.25, 77);
+        var sums = new BatchSums
+        {
+            Claims = [claim], LossSum = 2.5, Samples = 4, NotFinite = 1, SampleIds = [8, 9, 10, 11],
+            LeftOut = [new BadSample(9, "latents", "NaN")], Largest = new SampleLoss(10, 0.75f), World = 2,
+        };
+        Frame[] frames =
+        [
+            new PartialFrame<GradientSlice>(2, 5, 1, new TreeNode(1, 3), new GradientSlice(new[] { 1, -2.5f }, null)),
+            new TotalFrame<GradientSlice>(2, 5, 0, 4, new GradientSlice(new[] { 0.5f }, sums)),
+            new CatchUpFrame(2, 5), new FollowFrame(2), new FollowedFrame(2, 1, 5), new CopyFrame(2, 5, 1, 8),
+            new StateFrame(2, 5, 1, 8, null), new VerifyFrame(2, 5, claim), new VerifiedFrame(2, 5, claim),
+            new HeartbeatFrame(),
+        ];
+        byte[] bytes = [.. frames.SelectMany(FrameSamples.Encode)];
+        Assert.Equal(
+            "de3c67d48eb27e8c02c8207bf8d0059907996f0b91846eb377d8c8a0e69feb5c",
+            Convert.ToHexStringLower(SHA256.HashData(bytes)));
+    }
 
     [Fact]
     public void AFlippedBit_IsRefused() =>

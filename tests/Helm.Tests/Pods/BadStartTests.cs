@@ -38,7 +38,7 @@ public sealed class BadStartTests
             cluster, ["redis", "control"], "appendonly yes, appendfsync always and maxmemory-policy noeviction");
     }
 
-    [Fact]
+    [Fact(Explicit = true)] // Takes 20 s; `./atelier test --long pods` runs it.
     public async Task AModelThatIsIncomplete_IsNotServed()
     {
         Rendering rendering = await DemonstrationAsync();

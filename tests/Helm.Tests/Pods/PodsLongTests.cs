@@ -20,13 +20,13 @@ public sealed class PodsLongTests(Renderer renderer)
         await using PodCluster cluster = await PodCluster.CreateAsync(renderer["cpu-demo"]);
         cluster.Start();
         await cluster.CompleteAsync();
-        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 1, steps: 200);
+        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 1, steps: 30);
         byte[] calm = await Pictures.FetchAsync(load.Client, "calm-0");
         foreach (Workload killed in new[] { cluster["cpu"], cluster["control"], cluster["gateway"] })
         {
             string id = $"during-{killed.Name}";
             await load.SubmitAsync(id, 0);
-            await Pictures.WatchAsync(load.Client, id, null, one => one.Data["step"]!.GetValue<int>() < 20);
+            await Pictures.WatchAsync(load.Client, id, null, one => one.Data["step"]!.GetValue<int>() < 5);
             long began = Stopwatch.GetTimestamp();
             await Task.WhenAll(killed.Pods.Select(pod => pod.KillAsync()));
             JsonObject end = await Pictures.EndAsync(load.Client, id);
@@ -45,7 +45,7 @@ public sealed class PodsLongTests(Renderer renderer)
         cluster["cpu"].Replicas = 2;
         cluster.Start();
         await cluster.CompleteAsync();
-        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 10, steps: 30);
+        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 10, steps: 8);
         string withStore = cluster["redis"].Pods.Single().Node;
         string withoutStore = cluster.Nodes.Single(node => node != withStore);
         (string Name, Func<Task> Disturb)[] phases =
@@ -92,7 +92,7 @@ public sealed class PodsLongTests(Renderer renderer)
         await cluster.CompleteAsync();
         await using var keda = new KedaOperator(cluster, Assert.Single(rendering.All<ScaledObject>()));
         Workload pool = cluster["cpu"];
-        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 1, steps: 100);
+        using GenerationLoad load = await GenerationLoad.CreateAsync(cluster, pictures: 1, steps: 30);
         await cluster.UntilAsync("Scaling to zero", () => pool.Pods.Count == 0, seconds: 240);
 
         // The first request wakes the pool, and its client learns how long that takes.

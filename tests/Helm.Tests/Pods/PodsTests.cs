@@ -7,7 +7,7 @@ namespace Atelier.Helm.Tests.Pods;
 
 public sealed class PodsTests(Renderer renderer)
 {
-    [Fact]
+    [Fact(Explicit = true)] // Takes up to a minute; `./atelier test --long pods` runs it.
     public async Task TheDemonstration_Starts_AndItsTestDrawsAPicture()
     {
         await using PodCluster cluster = await PodCluster.CreateAsync(renderer["cpu-demo"]);

@@ -4,7 +4,6 @@
 using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
-using Orleans.Runtime;
 
 namespace Atelier.Grains.Telemetry;
 

@@ -44,7 +44,11 @@ public enum GenerationError
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.PromptTokens")]
 public sealed record PromptTokens(
-    [property: Id(0)] int Given, [property: Id(1)] int Used, [property: Id(2)] string? CutAt);
+    [property: Id(0)] int Given, [property: Id(1)] int Used, [property: Id(2)] string? CutAt)
+{
+    /// <summary>The numbers without the text.</summary>
+    public override string ToString() => $"{Used} of {Given}";
+}
 
 /// <summary>How much of both prompts was encoded.</summary>
 /// <param name="Prompt">The prompt.</param>

@@ -43,6 +43,20 @@ public sealed class GenerationSpecTests
     }
 
     [Fact]
+    public void TextOfAMessage_LeavesOutThePrompts()
+    {
+        string text = new GenerationView
+        {
+            Key = new GenerationKey(new TenantId("tenant"), new GenerationId("g")),
+            Submission = new Submission { Spec = s_spec with { Prompt = "secret one", Negative = "secret two" } },
+            Phase = GenerationPhase.Encoding, AcceptedAt = DateTimeOffset.UnixEpoch,
+            Encoded = new EncodedPrompts(new PromptTokens(9, 7, "secret end"), null),
+        }.ToString();
+        Assert.Contains("tenant/g", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void EveryMember_ChangesTheDigest()
     {
         GenerationSpec[] others =

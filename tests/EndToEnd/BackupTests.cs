@@ -23,7 +23,6 @@ public sealed class BackupTests
     [InlineData(true)]
     public async Task ARestoredCluster_HasWhatWasThere_AndFinishesWhatWasOpen(bool embedded)
     {
-       
         string backup = Directory.CreateTempSubdirectory("atelier-backup").FullName;
         await using var restored = new TestCluster(silos: 1, embedded);
         byte[] before;
@@ -46,8 +45,22 @@ public sealed class BackupTests
                 await Pictures.SubmitAsync(client, $"open{i}", s_prompts[i], (ulong)i, Steps);
             }
 
-            await Pictures.WatchAsync(client, "open0", null, e => e.Data["step"]!.GetValue<int>() < 3);
+            var begun = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            int step = 0;
+            Task watch = Pictures.WatchAsync(client, "open0", null, e =>
+            {
+                step = e.Data["step"]!.GetValue<int>();
+                if (step >= 3)
+                {
+                    begun.TrySetResult();
+                }
+
+                return true;
+            });
+            await begun.Task.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
             await BackUpAsync(cluster, backup);
+            await watch.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+            Assert.InRange(step, 3, Steps - 1);
         }
 
         await RestoreAsync(restored, backup);

@@ -41,7 +41,8 @@ public sealed class TraceTests
         }
 
         string first = cluster.Log.Of(107)[^1]["Worker"];
-        InProcessSiloHandle victim = cluster.Silos.Silos.Single(silo => first.Split('/')[0] == silo.Name);
+        InProcessSiloHandle victim = cluster.Silos.Silos.Single(
+            silo => first.StartsWith($"{silo.Name}/", StringComparison.Ordinal));
         devices[victim.Name].Die();
         await cluster.Silos.KillSiloAsync(victim, TestContext.Current.CancellationToken);
         List<GenerationEvent> events = await cluster.WatchAsync("g");

@@ -77,7 +77,7 @@ public sealed class JsonLinesTests
     {
         HostApplicationBuilder builder = Host.CreateApplicationBuilder();
         builder.Configuration["Logging:Console:FormatterName"] = chosen;
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(new MetricsListener());
         using IHost host = builder.Build();
         Assert.Equal(used, host.Services.GetRequiredService<IOptions<ConsoleLoggerOptions>>().Value.FormatterName);
     }
@@ -88,7 +88,7 @@ public sealed class JsonLinesTests
         string category, EventId id, KeyValuePair<string, object?>[] values, Exception? error = null)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(new MetricsListener());
         builder.Services.AddSingleton<TimeProvider>(new FakeTime());
         using IHost host = builder.Build();
         ConsoleFormatter formatter = Assert.Single(

@@ -108,9 +108,9 @@ public sealed class SecretRotationTests : IDisposable
                 foreach (ClusterPortsTests.RunningSilo silo in running)
                 {
                     IManagementGrain management = silo.Grains.GetGrain<IManagementGrain>(0);
-                    SiloAddress[] members = [.. (await management.GetHosts(onlyActive: true)).Keys];
+                    SiloAddress[] members = [.. (await management.GetHosts(onlyActive: true, Cancellation)).Keys];
                     Assert.Equal(running.Count, members.Length);
-                    Assert.Equal(members.Length, (await management.GetRuntimeStatistics(members)).Length);
+                    Assert.Equal(members.Length, (await management.GetRuntimeStatistics(members, Cancellation)).Length);
                 }
 
                 // Gateways of this step and, while its silos run, of the one before.
@@ -196,15 +196,16 @@ public sealed class SecretRotationTests : IDisposable
         var (one, other) = (new PeerSecurity(server.Secret, server.Accepted), new PeerSecurity(
             client.Secret, client.Accepted));
         bool[] passed = await Task.WhenAll(
-            TrySwapAsync(one.AcceptAsync(accepted, Cancellation)), TrySwapAsync(other.DialAsync(dialer, Cancellation)));
+            TrySwapAsync(() => one.AcceptAsync(accepted, Cancellation)),
+            TrySwapAsync(() => other.DialAsync(dialer, Cancellation)));
         return passed.All(isPassed => isPassed);
     }
 
-    private static async Task<bool> TrySwapAsync(Task<Stream> handshake)
+    private static async Task<bool> TrySwapAsync(Func<Task<Stream>> handshake)
     {
         try
         {
-            await using Stream stream = await handshake;
+            await using Stream stream = await handshake();
             await stream.WriteAsync(new byte[1], Cancellation);
             int read = await stream.ReadAsync(new byte[1], Cancellation).AsTask()
                 .WaitAsync(TimeSpan.FromSeconds(30), Cancellation);

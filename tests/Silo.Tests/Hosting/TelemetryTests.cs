@@ -17,7 +17,7 @@ public sealed class TelemetryTests
     public void WithoutACollector_ActivitiesHaveNoListener()
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(new MetricsListener());
         Assert.False(builder.Configuration.ExportsTelemetry());
         Assert.DoesNotContain(builder.Services, one => one.ServiceType == typeof(TracerProvider));
     }
@@ -37,7 +37,7 @@ public sealed class TelemetryTests
             builder.Configuration[key] = "Trace";
         }
 
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(new MetricsListener());
         using IHost host = builder.Build();
         ILoggerFactory loggers = host.Services.GetRequiredService<ILoggerFactory>();
         ILogger requests = loggers.CreateLogger("Microsoft.AspNetCore.Hosting.Diagnostics");
@@ -52,7 +52,7 @@ public sealed class TelemetryTests
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9";
-        builder.AddServiceDefaults();
+        builder.AddServiceDefaults(new MetricsListener());
         using IHost host = builder.Build();
         _ = host.Services.GetRequiredService<TracerProvider>();
         using var source = new ActivitySource("Atelier.Test");

@@ -47,8 +47,8 @@ internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware>
         }
         finally
         {
-            logger.RequestEnded(
-                context.TraceIdentifier, context.Response.StatusCode, context.Request.Method, RouteOf(context));
+            string? route = RouteOf(context);
+            logger.RequestEnded(context.TraceIdentifier, context.Response.StatusCode, context.Request.Method, route);
         }
     }
 

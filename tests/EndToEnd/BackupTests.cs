@@ -35,10 +35,11 @@ public sealed class BackupTests
             await Pictures.SubmitAsync(client, "before", s_prompts[0], 0, 2);
             await Pictures.EndAsync(client, "before");
             before = await Pictures.FetchAsync(client, "before");
-            using HttpResponseMessage session = await client.PostAsJsonAsync("/v1/sessions", new { id = "talk" });
+            using HttpResponseMessage session = await client.PostAsJsonAsync(
+                "/v1/sessions", new { id = "talk" }, TestContext.Current.CancellationToken);
             session.EnsureSuccessStatusCode();
             using HttpResponseMessage turn = await client.PostAsJsonAsync(
-                "/v1/sessions/talk/generations", NewGeneration(0));
+                "/v1/sessions/talk/generations", NewGeneration(0), TestContext.Current.CancellationToken);
             turn.EnsureSuccessStatusCode();
             for (int i = 1; i < Open; i++)
             {
@@ -68,7 +69,8 @@ public sealed class BackupTests
         await restored.StartAsync();
         using HttpClient again = restored.Client(key);
         Assert.Equal(before, await Pictures.FetchAsync(again, "before"));
-        var history = await again.GetFromJsonAsync<JsonObject>("/v1/sessions/talk/generations");
+        var history = await again.GetFromJsonAsync<JsonObject>(
+            "/v1/sessions/talk/generations", TestContext.Current.CancellationToken);
         Assert.Equal("open0", Assert.Single(history!["items"]!.AsArray())!["id"]!.GetValue<string>());
         for (int i = 0; i < Open; i++)
         {

@@ -1,6 +1,6 @@
 // Goal: every line of a log is JSON, the lines about a request join on its trace's id in gateway, grain and worker, and
-// no line contains a prompt, a key, a link or a secret. Method: real processes that log everything, without a collector of
-// traces; requests with marked prompts and keys that succeed or fail in many ways.
+// no line contains a prompt, a key, a link or a secret. Method: real processes that log everything and have no
+// collector; requests with marked prompts and keys that succeed or fail in many ways.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net;
@@ -43,7 +43,8 @@ public sealed class LogTests
         (string drawn, string failed, string refused) = (NewTrace(), NewTrace(), NewTrace());
         string link = await DrawAsync(client, drawn);
         _secrets = [.. _secrets, link];
-        using (HttpResponseMessage picture = await client.GetAsync(new Uri(link)))
+        using (HttpResponseMessage picture = await client.GetAsync(
+            new Uri(link), TestContext.Current.CancellationToken))
         {
             Assert.Equal(HttpStatusCode.OK, picture.StatusCode);
         }
@@ -76,7 +77,7 @@ public sealed class LogTests
     private (string Process, JsonObject Line)[] Of(string trace) =>
         [.. _lines.Where(one => Text(one.Line, "trace_id") == trace)];
 
-    // Lines without a trace that are no events of ours are not kept, because there are many.
+    // Other libraries' lines without a trace are only checked, because there are many of them.
     private void Check(string process, string line)
     {
         foreach (string secret in _secrets.Where(secret => line.Contains(secret, StringComparison.Ordinal)))

@@ -1,4 +1,4 @@
-// Goal: a picture is one trace, whoever works on it and whether or not the trace is recorded, and the log events about
+// Goal: a picture is one trace, whichever workers draw it and whether or not it is recorded, and the log events about
 // it carry that trace's id. Method: a request with a trace, a silo that dies during the work, and a listener.
 using System.Collections.Concurrent;
 using System.Diagnostics;

@@ -137,6 +137,7 @@ public sealed partial class ScrapedCluster : IAsyncLifetime
 
     private static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
 
-    [GeneratedRegex(@"^atelier_training_checkpoints_total(?:\{\})? [1-9]", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(
+        @"^atelier_training_checkpoints_total(?:\{\})? [1-9]", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Checkpoint();
 }

@@ -34,7 +34,7 @@ public sealed class Renderer : IAsyncLifetime
     /// <summary>The rendering of a set.</summary>
     internal Rendering this[string set] => _sets[set];
 
-    /// <summary>Renders the chart anew, for a test that changes the objects.</summary>
+    /// <summary>Renders the chart again, for a test that changes the objects.</summary>
     internal static async Task<Rendering> RenderAsync(params string[] arguments)
     {
         (int code, string text, string error) = await RunAsync(arguments);

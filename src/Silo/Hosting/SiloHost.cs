@@ -174,8 +174,8 @@ public static class SiloHost
         }
     }
 
-    // The silo waits for a store that is full, down or not yet started; if it exited instead, it would restart in a loop
-    // with growing pauses.
+    // The silo waits for a store that is full, down or not started yet; if it exited instead, it would restart in a
+    // loop with growing pauses.
     private static async Task<T> OnceAvailableAsync<T>(Func<Task<T>> ask, TextWriter errors)
     {
         for (bool said = false; ; said = true)

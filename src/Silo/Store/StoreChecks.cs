@@ -68,8 +68,8 @@ internal static class StoreChecks
         ? null
         : $"This machine's clock is {ahead.Duration().TotalSeconds:0} s "
             + $"{(ahead < TimeSpan.Zero ? "behind" : "ahead of")} the store's: synchronize the clocks of all "
-            + "machines. Until then, links expire early or late, and a silo may join the cluster without having reached "
-            + "the others.";
+            + "machines. Until then, links expire early or late, and a silo may join the cluster without having "
+            + "reached the others.";
 
     private static async Task<string?> ValueAsync(IServer server, string name) =>
         (await server.ConfigGetAsync(name)).FirstOrDefault().Value;

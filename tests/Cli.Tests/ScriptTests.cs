@@ -115,7 +115,7 @@ public sealed class ScriptTests : IDisposable
         string calls = await File.ReadAllTextAsync(_folder["calls"], TestContext.Current.CancellationToken);
         Assert.Matches(@"(?s)\*\.StoreCostTests.*ATELIER_QUEUE_SCALE=1.*\*\.FuzzTests", calls);
         Assert.Equal(
-            (1, "atelier: test --long has no part 'quick'; it has scale, seeds, attacks and images.\n"),
+            (1, "atelier: test --long has no part 'quick'; it has scale, seeds, attacks, metrics, images and pods.\n"),
             await RunAsync("cpu", "test", "--long", "seeds", "quick"));
     }
 

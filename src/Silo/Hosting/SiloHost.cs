@@ -22,6 +22,7 @@ using Atelier.Silo.Training;
 using Atelier.Silo.Training.Data;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
+using OpenTelemetry.Metrics;
 using Orleans.Configuration;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Storage;
@@ -162,6 +163,8 @@ public static class SiloHost
     // Opens the blob store and the models' folders, so that a silo without them ends before it joins the cluster.
     private static string? OpenFault(IServiceProvider services)
     {
+        // First, because counters are exported from 0 on only if something listens when they are created.
+        _ = services.GetService<MeterProvider>();
         try
         {
             _ = services.GetRequiredService<IBlobStore>();

@@ -2,7 +2,8 @@
 // Method: every part of toy size in both precisions, stopped after its first step and resumed, on one thread of this
 // program as a child process, whose libraries are restricted to the instructions that every x86-64 processor has: with
 // others the order of sums, and so the bits, differs between processors. The digests are those of the trainings before
-// they shared their code with the training of stages.
+// they shared their code with the training of stages. oneDNN divides a convolution by the size of the caches, so the
+// float32 decoder has other bits on a processor with 2 MiB of L2 cache per core.
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Atelier.Shapes.Making;
@@ -39,6 +40,9 @@ public sealed class PartBytesTests : IDisposable
         bfloat16 oracle.safetensors 9235f3ba49a8e117
         """;
 
+    private const string Decoder = "01a115a9ccac258f", DecoderWithLargeCache = "acddbaa863ce189a";
+    private const string Decoded = "73fe15c5bc9c1aed", DecodedWithLargeCache = "bcad893ccc993daa";
+
     // A safety net: the child needs a small fraction of it.
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(10);
 
@@ -57,8 +61,12 @@ public sealed class PartBytesTests : IDisposable
 
         string digests = Path.Combine(_folder, "digests");
         await RunChildAsync(digests);
-        Assert.Equal(Expected.ReplaceLineEndings("\n"), string.Join('\n', await File.ReadAllLinesAsync(
-            digests, TestContext.Current.CancellationToken)));
+        string expected = Expected.ReplaceLineEndings("\n"), found = string.Join('\n', await File.ReadAllLinesAsync(
+            digests, TestContext.Current.CancellationToken));
+        string withLargeCache = expected.Replace(Decoder, DecoderWithLargeCache, StringComparison.Ordinal)
+            .Replace(Decoded, DecodedWithLargeCache, StringComparison.Ordinal);
+        bool isLarge = found.Contains(DecoderWithLargeCache, StringComparison.Ordinal);
+        Assert.Equal(isLarge ? withLargeCache : expected, found);
     }
 
     private static async Task RunChildAsync(string digests)

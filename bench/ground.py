@@ -30,6 +30,22 @@ def check(promise, kept):
         BROKEN.append(promise)
 
 
+def request(port, method, path, body=None, key=None, timeout=30, headers=()):
+    """Status and body of a response; the status is 0 if there was none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    headers = {**dict(headers), **({"Authorization": "Bearer " + key} if key else {})}
+    if body is not None:
+        body, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
 class Cluster:
     """A cluster under `atelier up` of a checkout, with a client for it."""
 
@@ -86,18 +102,7 @@ class Cluster:
 
     def call(self, method, path, body=None, key=None, timeout=60, port=None):
         """Returns status and body of the response; the status is 0 if there was none."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
-        headers = {"Authorization": "Bearer " + (key or self.key)}
-        if body is not None:
-            body, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException):
-            return 0, b""
-        finally:
-            connection.close()
+        return request(port or self.port, method, path, body, key or self.key, timeout)
 
     def tenant(self, name, **settings):
         """Creates a tenant and returns a key of it."""

@@ -25,7 +25,7 @@ import argparse, base64, hashlib, http.client, json, os, signal, subprocess, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ground
-from ground import BROKEN, ROOT, check, free_port, say
+from ground import BROKEN, ROOT, check, free_port, request, say
 from worlds import SCENES, STAGES, digests
 
 OLD = "000f9d9"
@@ -117,21 +117,6 @@ class Node:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait(30)
-
-
-def request(port, method, path, body=None, key=None, timeout=30, headers=()):
-    """Status and body of a response; the status is 0 if there was none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    headers = {**dict(headers), **({"Authorization": "Bearer " + key} if key else {})}
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None,
-                           {**headers, "Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
 
 
 class Cluster:

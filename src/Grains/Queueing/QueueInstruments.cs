@@ -86,7 +86,18 @@ internal sealed class QueueInstruments
         private int _leases;
 
         /// <summary>Sets the contribution to the counts by model; empty when the queue's grain deactivates.</summary>
-        public void UpdateModels(IEnumerable<ModelBacklog> models) => instruments._backlogs[this] = [.. models];
+        public void UpdateModels(IEnumerable<ModelBacklog> models)
+        {
+            ModelBacklog[] all = [.. models];
+            if (all.Length > 0)
+            {
+                instruments._backlogs[this] = all;
+            }
+            else
+            {
+                instruments._backlogs.TryRemove(this, out _);
+            }
+        }
 
         /// <summary>
         /// Sets the contribution to the queue's counts. Null, passed when the queue's grain deactivates, sets it to

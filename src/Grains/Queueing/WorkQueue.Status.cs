@@ -53,20 +53,19 @@ public sealed partial class WorkQueue
     /// <summary>The work that waits for each model that has some, or that a worker may hold.</summary>
     internal IEnumerable<ModelBacklog> Backlogs()
     {
-        foreach (ModelDigest model in _waiting.Models.Keys
-            .Union(_workers.All.SelectMany(worker => worker.Models).Select(one => one.Model)))
+        // Operations per second that each model's workers report.
+        ILookup<ModelDigest, double?> speeds = _workers.All
+            .SelectMany(worker => worker.Models.Select(one => one.Model).Distinct(), (worker, model) => (worker, model))
+            .ToLookup(one => one.model, one => one.worker.Speed);
+        foreach (ModelDigest model in _waiting.Models.Keys.Union(speeds.Select(one => one.Key)))
         {
             (int count, double cost) = _waiting.Models.GetValueOrDefault(model);
-            yield return new ModelBacklog(model, count, cost / SpeedAt(model));
+            yield return new ModelBacklog(model, count, cost / speeds[model].Average());
         }
     }
 
     /// <summary>Records when workers will be there for models that no worker holds now.</summary>
     public void SetStart(PoolStart start, DateTimeOffset now) => _estimates.SetStart(start, now);
-
-    // The mean of the operations per second that the model's workers report; null if none reports any.
-    private double? SpeedAt(ModelDigest model) => _workers.All
-        .Where(worker => worker.Models.Any(one => one.Model == model)).Average(worker => worker.Speed);
 
     private static double CostLeft(WorkEntry entry)
     {

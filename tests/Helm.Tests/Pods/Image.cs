@@ -22,7 +22,7 @@ internal sealed record Image(
         "redis" => new Image(
             ["redis-server"], new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = SearchPath }, "/data",
             []),
-        string other => throw new NotSupportedException($"There is no image {other} here."),
+        string other => throw new NotSupportedException($"Unknown image: {other}."),
     };
 
     private static Image FromContainerfile(string target)

@@ -21,6 +21,9 @@ public static class ServiceDefaultsExtensions
     /// <summary>The tag of liveness checks: the process must be restarted if one fails.</summary>
     public const string LiveTag = "live";
 
+    // Paths of links to pictures; the token follows.
+    private const string PictureLinks = "/v1/pictures";
+
     // Maximum number of series of an instrument; measurements of further ones are added up in a single series. The
     // memory for this number of series is allocated at once.
     private const int SeriesMax = 200;
@@ -100,14 +103,25 @@ public static class ServiceDefaultsExtensions
         return !string.IsNullOrWhiteSpace(configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]);
     }
 
-    // Requests for health and metrics are not traced, because they arrive several times a second.
+    // Requests for health and metrics are not traced, because they arrive several times a second. The token of a link
+    // is left out, because it gives access to the picture.
     private static void AddTraces(TracerProviderBuilder traces, IConfiguration configuration)
     {
         traces.AddSource(
                 "Atelier.*", "Microsoft.Orleans.Runtime", "Microsoft.Orleans.Application", "Yarp.ReverseProxy")
-            .AddAspNetCoreInstrumentation(options => options.Filter = context =>
-                !context.Request.Path.StartsWithSegments("/health", StringComparison.Ordinal)
-                && !context.Request.Path.StartsWithSegments("/metrics", StringComparison.Ordinal));
+            .AddAspNetCoreInstrumentation(options =>
+            {
+                options.Filter = context =>
+                    !context.Request.Path.StartsWithSegments("/health", StringComparison.Ordinal)
+                    && !context.Request.Path.StartsWithSegments("/metrics", StringComparison.Ordinal);
+                options.EnrichWithHttpRequest = (activity, request) =>
+                {
+                    if (request.Path.StartsWithSegments(PictureLinks, StringComparison.OrdinalIgnoreCase))
+                    {
+                        activity.SetTag("url.path", $"{PictureLinks}/{{token}}");
+                    }
+                };
+            });
         if (string.IsNullOrEmpty(configuration["OTEL_TRACES_SAMPLER"]))
         {
             traces.SetSampler(new ParentBasedSampler(new RequestSampler()));

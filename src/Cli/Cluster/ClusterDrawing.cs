@@ -205,7 +205,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
                     string wait = view["wait_seconds"] is JsonValue seconds
                         ? $", about {seconds.GetValue<double>():0} s"
                         : "";
-                    Report(index, _parts[index], $"waiting, {position} ahead in the queue{wait}");
+                    string loading = view["loading_seconds"] is JsonValue ? ", a worker loads the model" : "";
+                    Report(index, _parts[index], $"waiting, {position} ahead in the queue{wait}{loading}");
                 }
 
                 await Task.Delay(s_placePoll, clock, cancellation);

@@ -1,4 +1,5 @@
 using Orleans.CodeGeneration;
+using Orleans.Concurrency;
 
 namespace Atelier.Contracts.Models;
 
@@ -24,13 +25,13 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     Task RemoveAsync(ModelDigest model);
 
     /// <summary>All models that are not retired, the default one first.</summary>
-    [Alias("List")]
+    [Alias("List"), AlwaysInterleave]
     Task<ModelCard[]> ListAsync();
 
     /// <summary>
     /// Finds a model by digest, name or alias, or the default model if the name is null. If several models have the
     /// name, the method returns the newest of those that a live worker holds. Returns null if no model matches.
     /// </summary>
-    [Alias("Find")]
+    [Alias("Find"), AlwaysInterleave]
     Task<ModelCard?> FindAsync(string? name);
 }

@@ -21,8 +21,10 @@ public enum OfferOutcome
 /// <param name="Wait">
 /// Estimated time until the work starts; null until the queue has measured the workers' throughput.
 /// </param>
+/// <param name="Loading">How long a worker has been loading the work's model; null if no worker is.</param>
 [GenerateSerializer, Immutable, Alias("atelier.QueuePlace")]
-public readonly record struct QueuePlace([property: Id(0)] int Position, [property: Id(1)] TimeSpan? Wait);
+public readonly record struct QueuePlace(
+    [property: Id(0)] int Position, [property: Id(1)] TimeSpan? Wait, [property: Id(2)] TimeSpan? Loading = null);
 
 /// <summary>Answer to an offer.</summary>
 /// <param name="Outcome">Whether the work is in the queue.</param>

@@ -190,7 +190,7 @@ async function follow(generation) {
   $('picture-tools').hidden = true;
   let last = null;
   while (!ENDS.includes(current.phase)) {
-    const ended = await watch(generation.id, last, (id, event) => { last = id; progress(event); });
+    const ended = await watch(generation.id, last, (id, event) => { last = id ?? last; progress(event); });
     if (!ended) await pause(PAUSE);
     current = await ask('GET', `/v1/generations/${generation.id}`).catch(error => {
       if (error instanceof Refused && error.status < 500) throw error;
@@ -251,6 +251,7 @@ function statusText(event) {
   if (event.phase === 'denoising') return `Step ${event.step} of ${event.steps || 1}`;
   if (event.phase !== 'queued_encode') return PHASES[event.phase] ?? '';
   const wait = event.wait_seconds != null ? `, about ${Math.max(1, Math.round(event.wait_seconds))} s` : '';
+  if (event.loading_seconds != null) return `A worker loads the model${wait}`;
   return event.position > 0 ? `Behind ${event.position} of your own requests${wait}` : `Waiting for a worker${wait}`;
 }
 

@@ -127,7 +127,7 @@ public sealed partial class WorkQueue
             worker, [.. held.OfType<WorkEntry>(), .. leased.Select(work => _entries[work.Item.Generation])],
             turn.LoadAge);
         int spare = worker.IsDraining || worker.HeldAlone > 0 ? 0 : turn.Free - leased.Count;
-        WorkerRoster.SetSpare(worker, spare, load ?? worker.Loading);
+        WorkerRoster.SetSpare(worker, spare, load ?? worker.Loading, now);
         var verdicts = new WorkVerdict[held.Length];
         for (int i = 0; i < held.Length; i++)
         {
@@ -187,7 +187,7 @@ public sealed partial class WorkQueue
     /// </summary>
     public QueuePlace? PlaceOf(GenerationKey generation, DateTimeOffset now) =>
         _entries.TryGetValue(generation, out WorkEntry? entry) && entry.Class >= 0
-            ? _estimates.Place(entry, now) : null;
+            ? _estimates.Place(entry, now) with { Loading = _workers.LoadingTime(entry.Item.Model, now) } : null;
 
     /// <summary>Workers with spare slots for an item's work, those that have its model in memory first.</summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);

@@ -25,7 +25,10 @@ internal sealed class QueueWorker(string name)
     public WorkerModel[] Models { get; set; } = [];
 
     /// <summary>The model that the worker is loading, or was instructed to load.</summary>
-    public ModelDigest? Loading { get; set; }
+    public ModelDigest? Loading { get; private set; }
+
+    /// <summary>Since when it does.</summary>
+    public DateTimeOffset LoadingSince { get; private set; }
 
     /// <summary>Spare slots after its last turn.</summary>
     public int Spare { get; set; }
@@ -44,6 +47,10 @@ internal sealed class QueueWorker(string name)
 
     /// <summary>Whether the worker drains, to take work that must run alone.</summary>
     public bool IsDraining { get; set; }
+
+    /// <summary>Records which model the worker is loading; null if it loads none.</summary>
+    public void SetLoading(ModelDigest? model, DateTimeOffset now) =>
+        (LoadingSince, Loading) = (model == Loading ? LoadingSince : now, model);
 }
 
 /// <summary>How many of a pool's workers have or are loading a model, and their spare slots.</summary>

@@ -38,17 +38,20 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
         }
 
         (worker.Models, worker.Spare, worker.Speed, worker.SeenAt) = (turn.Models, 0, turn.Speed, now);
-        worker.Loading = turn.Models.Where(model => model.Place == ModelPlace.Loading)
-            .Select(model => (ModelDigest?)model.Model).FirstOrDefault();
+        worker.SetLoading(
+            turn.Models.Where(model => model.Place == ModelPlace.Loading)
+                .Select(model => (ModelDigest?)model.Model).FirstOrDefault(),
+            now);
         worker.Pool!.Count(worker, 1);
         return worker;
     }
 
     /// <summary>Records a worker's spare slots after its turn, and the model that it loads.</summary>
-    public static void SetSpare(QueueWorker worker, int spare, ModelDigest? loading)
+    public static void SetSpare(QueueWorker worker, int spare, ModelDigest? loading, DateTimeOffset now)
     {
         worker.Pool!.Count(worker, -1);
-        (worker.Spare, worker.Loading) = (spare, loading);
+        worker.Spare = spare;
+        worker.SetLoading(loading, now);
         worker.Pool!.Count(worker, 1);
     }
 
@@ -61,6 +64,10 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
             _draining += drains ? 1 : -1;
         }
     }
+
+    /// <summary>The longest time for which a worker has been loading a model; null if none is.</summary>
+    public TimeSpan? LoadingTime(ModelDigest model, DateTimeOffset now) => _workers.Values
+        .Where(worker => worker.Loading == model).Select(worker => (TimeSpan?)(now - worker.LoadingSince)).Max();
 
     /// <summary>Whether a worker that holds nothing may do work of a class.</summary>
     public bool HasIdle(WorkClass work, bool isLoaded) => _workers.Values.Any(
@@ -91,7 +98,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
             }
             else
             {
-                SetSpare(worker, 0, null);
+                SetSpare(worker, 0, null, now);
                 SetDraining(worker, false);
                 worker.Pool!.Count(worker, -1);
                 waiting.Leave(worker);

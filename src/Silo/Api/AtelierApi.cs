@@ -32,6 +32,7 @@ internal static class AtelierApi
         services.AddSingleton<ApiInstruments>();
         services.AddSingleton<GrainCaller>();
         services.AddSingleton<GenerationWatch>();
+        services.AddSingleton<PlacesInQueue>();
         services.AddSingleton<ServerSentEvents>();
         services.AddSingleton<PictureReader>();
         services.AddSingleton<ModelResolver>();

@@ -160,7 +160,8 @@ public static class SiloHost
         }
     }
 
-    // Opens the blob store and the models' folders, so that a silo without them ends before it joins the cluster.
+    // Opens the blob store, libtorch and the models' folders, so that a silo that lacks one of them ends before it
+    // joins the cluster.
     private static string? OpenFault(IServiceProvider services)
     {
         // First, because counters are exported from 0 on only if something listens when they are created.
@@ -171,7 +172,7 @@ public static class SiloHost
             _ = services.GetServices<IDeviceHost>().Count();
             return null;
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or LibtorchException)
         {
             return error.Message;
         }

@@ -3,6 +3,7 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
@@ -71,9 +72,40 @@ public sealed class ReplacedModelTests
 
         // Models that nobody holds or waits for make room.
         await TestCluster.UntilAsync(async () =>
-            await GrainCalls.TryAsync(() => later.Grains.Catalog().FindAsync(FakeDevice.ModelOf(1).Value)) is not null);
+            await later.Grains.Catalog().FindAsync(FakeDevice.ModelOf(1).Value) is not null);
         await SubmitAsync(later, "h", FakeDevice.ModelOf(1));
         Assert.Equal(GenerationPhase.Done, (await later.WatchAsync("h"))[^1].Phase);
+    }
+
+    [Fact]
+    public async Task ACatalogThatLooksForRoom_AnswersMeanwhile()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null, Soon);
+        IModelCatalogGrain catalog = cluster.Grains.Catalog();
+        for (int i = 1; i < IModelCatalogGrain.SizeMax; i++)
+        {
+            Assert.True(await catalog.RegisterAsync(Numbered(i)));
+        }
+
+        TaskCompletionSource looks = new(), answer = new();
+        cluster.Calling = (method, _, _) =>
+        {
+            if (method != nameof(IWorkQueueGrain.StatusOfAsync))
+            {
+                return Task.CompletedTask;
+            }
+
+            looks.TrySetResult();
+            return answer.Task;
+        };
+        cluster.Clock.Pass(TimeSpan.FromSeconds(2));
+        Task<bool> registered = catalog.RegisterAsync(Numbered(IModelCatalogGrain.SizeMax));
+        await looks.Task;
+        Assert.NotNull(await catalog.FindAsync(Numbered(1).Digest.Value));
+        Assert.NotEmpty(await catalog.ListAsync());
+        Assert.False(registered.IsCompleted);
+        answer.SetResult();
+        Assert.False(await registered);
     }
 
     private static void Soon(GrainsOptions grains)

@@ -59,7 +59,7 @@ internal sealed class QueueParts
                 Models = models.Length == 0 ? [Work.Loaded] : models,
             },
             now ?? Work.Start);
-        WorkerRoster.SetSpare(worker, spare, worker.Loading);
+        WorkerRoster.SetSpare(worker, spare, worker.Loading, now ?? Work.Start);
         return worker;
     }
 }

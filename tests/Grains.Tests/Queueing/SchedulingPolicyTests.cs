@@ -141,9 +141,10 @@ public sealed class SchedulingPolicyTests
         Assert.Null(Policy.ModelToLoad(worker, [], null));
         (worker.IsDraining, worker.HeldAlone) = (false, 1);
         Assert.Null(Policy.ModelToLoad(worker, [], null));
-        (worker.HeldAlone, worker.Loading) = (0, s_here);
+        worker.HeldAlone = 0;
+        worker.SetLoading(s_here, Work.Start);
         Assert.Null(Policy.ModelToLoad(worker, [], null));
-        worker.Loading = null;
+        worker.SetLoading(null, Work.Start);
         Assert.Equal(s_there, Policy.ModelToLoad(worker, [], null));
     }
 

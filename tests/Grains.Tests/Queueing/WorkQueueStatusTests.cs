@@ -82,6 +82,34 @@ public sealed class WorkQueueStatusTests
         Assert.Equal(new ModelBacklog(items[0].Model, 0, 0), _queue.Backlogs().Single());
     }
 
+    [Fact]
+    public void AModelThatAWorkerLoads_IsLoading_SinceTheQueueOrTheWorkerBegan()
+    {
+        WorkItem item = Work.Denoise("a", 0, 5);
+        _queue.Offer(item, admitted: false, s_now);
+        Assert.Null(Place(0, 0)!.Value.Loading);
+
+        // The queue tells the worker to load the model; the worker says that it does, and later that it has.
+        Assert.Equal(item.Model, Loading(ModelPlace.Beside, 0).Load);
+        Assert.Equal(TimeSpan.FromSeconds(2), Place(0, 2)!.Value.Loading);
+        Loading(ModelPlace.Loading, 3);
+        Assert.Equal(TimeSpan.FromSeconds(4), Place(0, 4)!.Value.Loading);
+        Loading(ModelPlace.Loaded, 5);
+        Assert.Null(Place(0, 6)!.Value.Loading);
+
+        // One that loads on its own.
+        Loading(ModelPlace.Loading, 10);
+        Assert.Equal(TimeSpan.FromSeconds(1), Place(0, 11)!.Value.Loading);
+
+        TurnAnswer Loading(ModelPlace place, double seconds) => _queue.Turn(
+            new WorkerTurn
+            {
+                Worker = "a/cpu", DeviceKind = "cpu", Roles = WorkRoles.All, Free = place == ModelPlace.Loaded ? 0 : 1,
+                Models = [new WorkerModel(item.Model, place)],
+            },
+            s_now.AddSeconds(seconds));
+    }
+
     private QueuePlace? Place(int number, double seconds) =>
         _queue.PlaceOf(Work.Key("a", number), s_now.AddSeconds(seconds));
 

@@ -34,8 +34,9 @@ public sealed class WorkerPoolTests
     {
         var worker = new QueueWorker("w")
         {
-            Models = [new(s_one, ModelPlace.Loaded), new(s_two, ModelPlace.Loading)], Loading = s_two, Spare = 3,
+            Models = [new(s_one, ModelPlace.Loaded), new(s_two, ModelPlace.Loading)], Spare = 3,
         };
+        worker.SetLoading(s_two, Work.Start);
         for (int i = 1; i <= 2; i++)
         {
             _pool.Count(worker, 1);

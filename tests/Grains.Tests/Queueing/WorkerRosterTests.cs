@@ -47,9 +47,11 @@ public sealed class WorkerRosterTests
         Assert.Equal((0, null, s_now.AddSeconds(1)), (worker.Spare, worker.Loading, worker.SeenAt));
         Assert.Equal((1, 0), (pool.Supply(Work.Model(1)).Workers, pool.Supply(Work.Model(1)).Spare));
         Assert.Equal((1, 0), (pool.Supply(Work.Model(2)).Workers, pool.Supply(Work.Model(2)).Loading));
-        WorkerRoster.SetSpare(worker, 4, Work.Model(1));
+        WorkerRoster.SetSpare(worker, 4, Work.Model(1), s_now.AddSeconds(2));
         Assert.Equal((4, 1), (pool.Supply(Work.Model(1)).Spare, pool.Supply(Work.Model(1)).Loading));
         Assert.Equal(4, pool.Supply(Work.Model(2)).Spare);
+        WorkerRoster.SetSpare(worker, 4, Work.Model(1), s_now.AddSeconds(3));
+        Assert.Equal(s_now.AddSeconds(2), worker.LoadingSince);
     }
 
     [Theory]
@@ -89,7 +91,7 @@ public sealed class WorkerRosterTests
         Assert.False(Workers.HasIdle(work, isLoaded: false));
         QueueWorker worker = _parts.Worker("w", 0, models: [there]);
         Assert.False(Workers.HasIdle(work, isLoaded: false));
-        WorkerRoster.SetSpare(worker, 1, null);
+        WorkerRoster.SetSpare(worker, 1, null, s_now);
         Assert.Equal((true, false), (Workers.HasIdle(work, isLoaded: false), Workers.HasIdle(work, isLoaded: true)));
         Assert.False(Workers.HasIdle(work with { DeviceKind = "cuda" }, isLoaded: false));
         _parts.Worker("w", 1, models: [s_loaded]);

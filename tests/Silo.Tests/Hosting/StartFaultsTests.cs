@@ -1,6 +1,7 @@
 // Goal: a silo that lacks something ends before it joins the cluster, and says what is wrong and what would be right.
 // Method: silos as they ship, with a store, a blob account or a model that does not do; none of their services may
 // start.
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
@@ -20,6 +21,12 @@ public sealed class StartFaultsTests : IDisposable
     private const string Key = "c2VjcmV0IG9mIHRoZSBhY2NvdW50";
 
     private readonly string _folder = Directory.CreateTempSubdirectory("start").FullName;
+
+    private string[] Settings =>
+    [
+        "--Silo:Roles=control", $"--Cluster:Secret={Convert.ToBase64String(new byte[32])}",
+        $"--Store:Folder={_folder}/store", $"--Blobs:Folder={_folder}/blobs",
+    ];
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
@@ -106,16 +113,36 @@ public sealed class StartFaultsTests : IDisposable
         Assert.Contains(reason, error, StringComparison.Ordinal);
     }
 
+    // libtorch is looked for when a process starts, so this takes one.
+    [Fact]
+    public async Task ASiloWithoutLibtorch_EndsWithOneLine()
+    {
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardError = true };
+        foreach (string argument in (string[])
+            [Path.Combine(AppContext.BaseDirectory, "Atelier.Silo.dll"), .. Settings,
+            "--Silo:Roles=control,inference", $"--Models:Folders:0={_folder}/model"])
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        start.Environment["ATELIER_LIBTORCH"] = _folder;
+        using Process silo = Process.Start(start)!;
+        string error = await silo.StandardError.ReadToEndAsync(Cancellation);
+        await silo.WaitForExitAsync(Cancellation);
+        Assert.Equal(2, silo.ExitCode);
+        Assert.StartsWith(
+            $"atelier: ATELIER_LIBTORCH is {_folder}, but that folder has no libtorch_cpu.so", error,
+            StringComparison.Ordinal);
+        Assert.Single(error.Trim().Split('\n'));
+    }
+
     // What a silo writes that ends with exit code 2 and starts none of its services.
     private async Task<string> RefusalAsync(params string[] settings)
     {
         bool hasStarted = false;
         var errors = new StringWriter(CultureInfo.InvariantCulture);
         int code = await SiloHost.RunAsync(
-            [
-                "--Silo:Roles=control", $"--Cluster:Secret={Convert.ToBase64String(new byte[32])}",
-                $"--Store:Folder={_folder}/store", $"--Blobs:Folder={_folder}/blobs", .. settings,
-            ],
+            [.. Settings, .. settings],
             services => services.Insert(
                 0, ServiceDescriptor.Singleton<IHostedService>(new Started(() => hasStarted = true))),
             errors).WaitAsync(TimeSpan.FromMinutes(1), Cancellation);

@@ -1,7 +1,12 @@
-// Goal: without a collector no telemetry is created, calls that no request caused do not start a trace, and no setting
-// logs what clients send. Method: hosts with and without a collector's address, and with settings of the log.
+// Goal: without a collector no telemetry is created, calls that no request caused do not start a trace, no trace has
+// the token of a link, and no setting logs what clients send. Method: hosts with and without a collector's address, and
+// with settings of the log.
+using System.Collections.Concurrent;
 using System.Diagnostics;
+using Atelier.Grains.Tests;
 using Atelier.ServiceDefaults;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -45,6 +50,38 @@ public sealed class TelemetryTests
         Assert.True(requests.IsEnabled(LogLevel.Warning));
         Assert.False(loggers.CreateLogger("Yarp.ReverseProxy").IsEnabled(LogLevel.Information));
         Assert.True(loggers.CreateLogger("Atelier.Silo").IsEnabled(LogLevel.Trace));
+    }
+
+    [Fact]
+    public async Task TheTokenOfALink_IsInNoTrace()
+    {
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9";
+        builder.AddServiceDefaults(new MetricsListener());
+        var ended = new ConcurrentQueue<Activity>();
+        await using WebApplication app = builder.Build();
+        app.MapGet("/v1/pictures/{token}", () => "picture");
+        app.MapGet("/v1/other/{token}", () => "other");
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == "Microsoft.AspNetCore", ActivityStopped = ended.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+        await app.StartAsync(TestContext.Current.CancellationToken);
+        using var client = new HttpClient { BaseAddress = new Uri(app.Urls.Single()) };
+        foreach (string path in (string[])["/v1/pictures/secret", "/V1/Pictures/secret", "/v1/other/public"])
+        {
+            _ = await client.GetStringAsync(path, TestContext.Current.CancellationToken);
+        }
+
+        await Eventually.TrueAsync(() => ended.Count == 3);
+        Assert.Equal(
+            ["/v1/pictures/{token}", "/v1/pictures/{token}", "/v1/other/public"],
+            ended.Select(one => one.GetTagItem("url.path")));
+        Assert.DoesNotContain(
+            ended.SelectMany(one => one.TagObjects.Append(new("name", one.DisplayName))),
+            tag => $"{tag.Value}".Contains("secret", StringComparison.Ordinal));
     }
 
     [Fact]

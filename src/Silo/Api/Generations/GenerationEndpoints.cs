@@ -1,6 +1,5 @@
 // The native routes for generations: submit, read, follow, cancel, delete. A generation continues when its client
 // disconnects.
-using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains;
@@ -10,7 +9,8 @@ namespace Atelier.Silo.Api.Generations;
 
 /// <summary>Handlers of /v1/generations.</summary>
 internal sealed class GenerationEndpoints(
-    IGrainFactory grains, GrainCaller calls, Submissions submissions, GenerationWatch watch, ServerSentEvents sse)
+    IGrainFactory grains, GrainCaller calls, Submissions submissions, GenerationWatch watch, PlacesInQueue places,
+    ServerSentEvents sse)
 {
     private const string LastEventId = "Last-Event-ID";
 
@@ -33,10 +33,11 @@ internal sealed class GenerationEndpoints(
             .WithName("streamGenerationEvents")
             .WithSummary("Streams the events of a generation as server-sent events, up to the last one.")
             .WithDescription(
-                "An event's name is its phase, and its id is its number. With the header Last-Event-ID the stream "
-                + "resumes after that event; the response is 204 if it was the last one. With "
-                + "on_disconnect=cancel the generation is cancelled when this client disconnects and no other client "
-                + "follows it.")
+                "An event's name is its phase, and its id is its number. While the generation waits, its place in the "
+                + "queue is sent when it has changed, at most once a second, in an event without an id. With the "
+                + "header Last-Event-ID the stream resumes after that event; the response is 204 if it was the last "
+                + "one. With on_disconnect=cancel the generation is cancelled when this client disconnects and no "
+                + "other client follows it.")
             .Produces<GenerationEventResponse>(200, "text/event-stream").Produces(204).Refuses(404);
         group.MapPost(
             "{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) =>
@@ -98,23 +99,14 @@ internal sealed class GenerationEndpoints(
             return TypedResults.NoContent();
         }
 
-        StreamEnd end = await sse.WriteAsync(context, cancellation => EventsAsync(view.Key, after, cancellation));
+        StreamEnd end = await sse.WriteAsync(context, cancellation => places.AddAsync(
+            view.Key, watch.WatchAsync(view.Key, after, cancellation), cancellation));
         if (end == StreamEnd.Disconnected && onDisconnect == "cancel")
         {
             await calls.CallAsync(() => grains.Generation(view.Key).CancelUnwatchedAsync());
         }
 
         return TypedResults.Empty;
-    }
-
-    private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
-        GenerationKey key, EventNumber after, [EnumeratorCancellation] CancellationToken cancellation)
-    {
-        await foreach (GenerationEvent one in watch.WatchAsync(key, after, cancellation))
-        {
-            yield return new ServerSentEvent(
-                ApiJson.NameOf(one.Phase), one.Number.ToString(), GenerationEventResponse.Of(key.Id, one));
-        }
     }
 
     private async Task<GenerationView?> ViewAsync(HttpContext context, string idText) =>

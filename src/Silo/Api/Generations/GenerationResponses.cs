@@ -4,6 +4,7 @@ using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Generations;
@@ -59,6 +60,11 @@ internal sealed record GenerationResponse
     /// While the generation waits, the estimated seconds until work on it starts; null if there is no estimate.
     /// </summary>
     public required double? WaitSeconds { get; init; }
+
+    /// <summary>
+    /// While the generation waits, the seconds for which a worker has been loading its model; null if no worker is.
+    /// </summary>
+    public required double? LoadingSeconds { get; init; }
 
     /// <summary>What the picture should show.</summary>
     public required string Prompt { get; init; }
@@ -121,7 +127,8 @@ internal sealed record GenerationResponse
             Step = view.Step,
             Steps = spec.Steps,
             Position = view.Place?.Position,
-            WaitSeconds = view.Place?.Wait is { } wait ? Math.Round(wait.TotalSeconds, 1) : null,
+            WaitSeconds = SecondsOf(view.Place?.Wait),
+            LoadingSeconds = SecondsOf(view.Place?.Loading),
             Prompt = spec.Prompt,
             NegativePrompt = spec.Negative,
             PromptTokens = TokenCountResponse.Of(view.Encoded?.Prompt),
@@ -140,6 +147,8 @@ internal sealed record GenerationResponse
             DeviceKind = view.DeviceKind,
         };
     }
+
+    public static double? SecondsOf(TimeSpan? time) => time is { } one ? Math.Round(one.TotalSeconds, 1) : null;
 }
 
 /// <summary>An event of a generation.</summary>
@@ -150,11 +159,24 @@ internal sealed record GenerationResponse
 /// <param name="PreviewIndex">Index of the preview, from 0.</param>
 /// <param name="Picture">Path of the picture, once the generation is done.</param>
 /// <param name="Error">Why the generation failed, if it did.</param>
+/// <param name="Position">
+/// In events without an id, which are sent while the generation waits: the number of this tenant's work items that are
+/// ahead of it.
+/// </param>
+/// <param name="WaitSeconds">In these events, the estimated seconds until work on it starts, if there is one.</param>
+/// <param name="LoadingSeconds">
+/// In these events, the seconds for which a worker has been loading the model; null if no worker is.
+/// </param>
 internal sealed record GenerationEventResponse(
-    string Phase, int Step, int Steps, string? Preview, int? PreviewIndex, string? Picture, FailureResponse? Error)
+    string Phase, int Step, int Steps, string? Preview, int? PreviewIndex, string? Picture, FailureResponse? Error,
+    int? Position = null, double? WaitSeconds = null, double? LoadingSeconds = null)
 {
     public static GenerationEventResponse Of(GenerationId id, GenerationEvent one) => new(
         ApiJson.NameOf(one.Phase), one.Step, one.Steps,
         one.Preview is null ? null : Paths.Preview(id, one.PreviewIndex), one.Preview is null ? null : one.PreviewIndex,
         one.Picture is null ? null : Paths.Picture(id), FailureResponse.Of(one.Error, one.Message));
+
+    public static GenerationEventResponse Waiting(GenerationView view, QueuePlace place) => new(
+        ApiJson.NameOf(view.Phase), view.Step, view.Submission.Spec.Steps, null, null, null, null, place.Position,
+        GenerationResponse.SecondsOf(place.Wait), GenerationResponse.SecondsOf(place.Loading));
 }

@@ -62,8 +62,8 @@ public sealed class GenerationsTests(ApiCluster cluster)
                 done.GetProperty("step").GetInt32(), done.GetProperty("steps").GetInt32()));
         string[] members =
         [
-            "id", "session", "phase", "step", "steps", "position", "wait_seconds", "prompt", "negative_prompt",
-            "prompt_tokens", "negative_prompt_tokens", "model", "seed", "seed_text",
+            "id", "session", "phase", "step", "steps", "position", "wait_seconds", "loading_seconds", "prompt",
+            "negative_prompt", "prompt_tokens", "negative_prompt_tokens", "model", "seed", "seed_text",
             "guidance", "size", "variation_of", "picture", "error", "accepted_at", "ended_at", "restarts",
             "device_kind",
         ];

@@ -1,0 +1,79 @@
+// Where a generation waits, as events between those of its stream. They have no number: they are not sent again to a
+// client that resumes.
+using System.Runtime.CompilerServices;
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
+using Atelier.Grains;
+using Atelier.Silo.Api.Http;
+
+namespace Atelier.Silo.Api.Generations;
+
+/// <summary>Adds a generation's place in the queue to its events.</summary>
+internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
+{
+    // The queue is one grain for all clients that wait, so those with a long wait ask less often.
+    private const int AsksPerWait = 10;
+    private static readonly TimeSpan s_periodMin = TimeSpan.FromSeconds(1), s_periodMax = TimeSpan.FromSeconds(15);
+
+    /// <summary>The time until the place is asked for again.</summary>
+    public static TimeSpan PeriodOf(QueuePlace? place) => TimeSpan.FromTicks(Math.Clamp(
+        (place?.Wait ?? TimeSpan.Zero).Ticks / AsksPerWait, s_periodMin.Ticks, s_periodMax.Ticks));
+
+    /// <summary>The given events, and while the generation waits its place whenever that has changed.</summary>
+    public async IAsyncEnumerable<ServerSentEvent> AddAsync(
+        GenerationKey key, IAsyncEnumerable<GenerationEvent> events,
+        [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        await using IAsyncEnumerator<GenerationEvent> each = events.GetAsyncEnumerator(ending.Token);
+        Task<bool> next = each.MoveNextAsync().AsTask();
+        bool waits = true;
+        QueuePlace? last = null;
+        try
+        {
+            while (true)
+            {
+                if (waits && !await HasEndedAsync(next, PeriodOf(last), ending.Token))
+                {
+                    GenerationView? view = await GrainCalls.TryAsync(() => grains.Generation(key).ViewAsync());
+                    waits = view is null || IsWaiting(view.Phase);
+                    if (view?.Place is { } place && place != last && !next.IsCompleted)
+                    {
+                        last = place;
+                        yield return new ServerSentEvent(
+                            ApiJson.NameOf(view.Phase), null, GenerationEventResponse.Waiting(view, place));
+                    }
+                }
+                else if (await next)
+                {
+                    GenerationEvent one = each.Current;
+                    (waits, last) = (IsWaiting(one.Phase), null);
+                    yield return new ServerSentEvent(
+                        ApiJson.NameOf(one.Phase), one.Number.ToString(), GenerationEventResponse.Of(key.Id, one));
+                    next = each.MoveNextAsync().AsTask();
+                }
+                else
+                {
+                    yield break;
+                }
+            }
+        }
+        finally
+        {
+            // The enumerator may be disposed only when no MoveNextAsync is pending.
+            await ending.CancelAsync();
+            await Task.WhenAny(next);
+        }
+    }
+
+    private static bool IsWaiting(GenerationPhase phase) => !phase.IsEnded() && phase.Info().Waits;
+
+    private async Task<bool> HasEndedAsync(Task task, TimeSpan time, CancellationToken cancellation)
+    {
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        await Task.WhenAny(task, Task.Delay(time, clock, enough.Token));
+        await enough.CancelAsync();
+        return task.IsCompleted || cancellation.IsCancellationRequested;
+    }
+}

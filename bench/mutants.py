@@ -129,6 +129,14 @@ class Checkout:
             subprocess.check_call(["git", "clone", "--quiet", ROOT, self.path])
         subprocess.check_call(["git", "fetch", "--quiet", "origin"], cwd=self.path)
         subprocess.check_call(["git", "checkout", "--quiet", "--force", "--detach", head], cwd=self.path)
+        self.link("azurite")
+
+    def link(self, tool):
+        """Gives the clone a program that the script ./atelier test has installed."""
+        own, here = (os.path.join(folder, "artifacts", tool) for folder in (self.path, ROOT))
+        if os.path.isdir(here) and not os.path.exists(own):
+            os.makedirs(os.path.dirname(own), exist_ok=True)
+            os.symlink(here, own)
 
     def build(self, project, alone=False):
         options = ["--no-restore", "--no-dependencies"] if alone else []

@@ -11,6 +11,10 @@ internal sealed partial class TrainingStageGrain
     // Minimum number of attempts to draw a panel. With more workers, each of them tries.
     private const int PanelAttemptsMin = 5;
 
+    private const string PanelReminder = "panels";
+
+    private static readonly TimeSpan s_reminderPeriod = TimeSpan.FromMinutes(1);
+
     private PanelAttempt _panel = new(0, 0, null);
     private TimeSpan _panelAskedAt, _panelPause;
     private int _panelWorkers;
@@ -59,6 +63,26 @@ internal sealed partial class TrainingStageGrain
         if (attempts >= Math.Max(PanelAttemptsMin, _panelWorkers))
         {
             await SkipPanelAsync(step, reason);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task ReceiveReminder(string reminderName, TickStatus status)
+    {
+        if (_record?.Panels.Due.Length is not > 0
+            && await this.GetReminder(reminderName) is { } reminder)
+        {
+            await this.UnregisterReminder(reminder);
+        }
+    }
+
+    // Trainers report to a stage until it ends. After that only a reminder starts it again if its silo dies before the
+    // last panel is drawn.
+    private async Task RemindOfPanelsAsync(StageRecord ended)
+    {
+        if (ended is { Failure: null, Panels.Due.Length: > 0 })
+        {
+            await this.RegisterOrUpdateReminder(PanelReminder, s_reminderPeriod, s_reminderPeriod);
         }
     }
 

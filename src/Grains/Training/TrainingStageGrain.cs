@@ -21,7 +21,7 @@ internal sealed partial class TrainingStageGrain(
     [PersistentState("stage")] IPersistentState<TrainingStageState> state, IOptions<TrainerOptions> options,
     IBlobStore blobs, IGrainFactory grains, TimeProvider clock, TrainingInstruments instruments,
     ILogger<TrainingStageGrain> logger)
-    : Grain, ITrainingStageGrain
+    : Grain, ITrainingStageGrain, IRemindable
 {
     private readonly long _startedAt = clock.GetTimestamp();
     private readonly Dictionary<TrainerId, (StageReport Report, TimeSpan At)> _reports = [];
@@ -169,6 +169,7 @@ internal sealed partial class TrainingStageGrain(
 
     private async Task EndAsync(StageRecord ended)
     {
+        await RemindOfPanelsAsync(ended);
         await StoreAsync(ended);
         WakeAll();
         logger.StageEnded(_key, ended.Failure ?? "complete");

@@ -96,11 +96,11 @@ public sealed class ReplacedModelTests
             }
 
             looks.TrySetResult();
-            return answer.Task;
+            return answer.Task.WaitAsync(TestContext.Current.CancellationToken);
         };
         cluster.Clock.Pass(TimeSpan.FromSeconds(2));
         Task<bool> registered = catalog.RegisterAsync(Numbered(IModelCatalogGrain.SizeMax));
-        await looks.Task;
+        await looks.Task.WaitAsync(TestContext.Current.CancellationToken);
         Assert.NotNull(await catalog.FindAsync(Numbered(1).Digest.Value));
         Assert.NotEmpty(await catalog.ListAsync());
         Assert.False(registered.IsCompleted);

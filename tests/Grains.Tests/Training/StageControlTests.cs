@@ -263,6 +263,30 @@ public sealed class StageControlTests : StageCluster
     }
 
     [Fact]
+    public async Task AnEndedStage_IsStartedByAReminder_UntilItsLastPanelIsDrawn()
+    {
+        await StartAsync(1);
+        await SubmitAsync("steps=20", "panel=10");
+        await EndAsync();
+        ITrainingStageGrain stage = Cluster.Grains.GetGrain<ITrainingStageGrain>($"{s_run}/0");
+        for (int step = 10; step <= 20; step += 10)
+        {
+            Assert.Single(await RemindersAsync());
+            await stage.PanelDrawnAsync(new DrawnPanel(step, new string('a', 64), 30));
+        }
+
+        Assert.Empty(await RemindersAsync());
+
+        // The reminders of the stage that are left once it is reminded.
+        async Task<IList<ReminderEntry>> RemindersAsync()
+        {
+            await stage.AsReference<IRemindable>().ReceiveReminder("panels", default);
+            IReminderTable table = Cluster.Silos.Silos[0].ServiceProvider.GetRequiredService<IReminderTable>();
+            return (await table.ReadRows(stage.GetGrainId())).Reminders;
+        }
+    }
+
+    [Fact]
     public async Task DataThatOneNodeDoesNotSee_IsNamed_AndTheOtherTrains()
     {
         await StartAsync(2);

@@ -33,6 +33,7 @@ internal static class AtelierApi
         services.AddSingleton<GrainCaller>();
         services.AddSingleton<GenerationWatch>();
         services.AddSingleton<PlacesInQueue>();
+        services.AddSingleton<AbandonedGenerations>();
         services.AddSingleton<ServerSentEvents>();
         services.AddSingleton<PictureReader>();
         services.AddSingleton<ModelResolver>();

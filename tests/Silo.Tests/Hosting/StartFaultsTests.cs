@@ -117,7 +117,7 @@ public sealed class StartFaultsTests : IDisposable
     [Fact]
     public async Task ASiloWithoutLibtorch_EndsWithOneLine()
     {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardError = true };
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardError = true, UseShellExecute = false };
         foreach (string argument in (string[])
             [Path.Combine(AppContext.BaseDirectory, "Atelier.Silo.dll"), .. Settings,
             "--Silo:Roles=control,inference", $"--Models:Folders:0={_folder}/model"])

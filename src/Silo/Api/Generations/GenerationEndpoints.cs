@@ -10,7 +10,7 @@ namespace Atelier.Silo.Api.Generations;
 /// <summary>Handlers of /v1/generations.</summary>
 internal sealed class GenerationEndpoints(
     IGrainFactory grains, GrainCaller calls, Submissions submissions, GenerationWatch watch, PlacesInQueue places,
-    ServerSentEvents sse)
+    AbandonedGenerations abandoned, ServerSentEvents sse)
 {
     private const string LastEventId = "Last-Event-ID";
 
@@ -103,7 +103,7 @@ internal sealed class GenerationEndpoints(
             view.Key, watch.WatchAsync(view.Key, after, cancellation), cancellation));
         if (end == StreamEnd.Disconnected && onDisconnect == "cancel")
         {
-            await calls.CallAsync(() => grains.Generation(view.Key).CancelUnwatchedAsync());
+            await abandoned.CancelAsync([view.Key]);
         }
 
         return TypedResults.Empty;

@@ -72,7 +72,9 @@ internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
     private async Task<bool> HasEndedAsync(Task task, TimeSpan time, CancellationToken cancellation)
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+#pragma warning disable VSTHRD003 // The next event, which is awaited by the caller.
         await Task.WhenAny(task, Task.Delay(time, clock, enough.Token));
+#pragma warning restore VSTHRD003
         await enough.CancelAsync();
         return task.IsCompleted || cancellation.IsCancellationRequested;
     }

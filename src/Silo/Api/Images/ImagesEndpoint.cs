@@ -15,8 +15,8 @@ namespace Atelier.Silo.Api.Images;
 
 /// <summary>Handler of /v1/images/generations.</summary>
 internal sealed class ImagesEndpoint(
-    ModelResolver models, ImagesRuns runs, PictureReader pictures, ServerSentEvents sse, Tickets tickets,
-    TimeProvider clock, IHostApplicationLifetime lifetime)
+    ModelResolver models, ImagesRuns runs, AbandonedGenerations abandoned, PictureReader pictures, ServerSentEvents sse,
+    Tickets tickets, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     private const string RetryCount = "X-Stainless-Retry-Count";
     private const string Partial = "image_generation.partial_image";
@@ -105,7 +105,7 @@ internal sealed class ImagesEndpoint(
     }
 
     private Task LeaveAsync(ImagesRun run) =>
-        run.Request.CancelOnDisconnect ? runs.LeaveAsync(run) : Task.CompletedTask;
+        run.Request.CancelOnDisconnect ? abandoned.CancelAsync(run.Keys) : Task.CompletedTask;
 
     private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
         ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)

@@ -38,7 +38,8 @@ internal sealed class ImagesRun
 
 /// <summary>Submits, follows and cancels the generations of requests for images.</summary>
 internal sealed class ImagesRuns(
-    IGrainFactory grains, GrainCaller calls, GenerationWatch watch, ApiInstruments instruments)
+    IGrainFactory grains, GrainCaller calls, GenerationWatch watch, AbandonedGenerations abandoned,
+    ApiInstruments instruments)
 {
     /// <summary>Submits the generations of a request.</summary>
     /// <param name="run">The request.</param>
@@ -102,8 +103,7 @@ internal sealed class ImagesRuns(
     /// <summary>
     /// Cancels those generations that have not ended and that no other client follows, on this silo or another.
     /// </summary>
-    public Task LeaveAsync(ImagesRun run) =>
-        Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelUnwatchedAsync())));
+    public Task LeaveAsync(ImagesRun run) => abandoned.CancelUnwatchedAsync(run.Keys);
 
     private async Task ResubmitAsync(ImagesRun run, ulong seed)
     {

@@ -24,7 +24,7 @@ public sealed class PlacesInQueueTests
     [Fact]
     public async Task AWaitingStream_ReportsThePlaceWhenItChanges_AndNothingOnceWorkHasBegun()
     {
-        await using IAsyncEnumerator<ServerSentEvent> stream = Stream();
+        await using IAsyncEnumerator<ServerSentEvent> stream = StreamAsync(ApiCluster.Cancellation);
         Happens(GenerationPhase.QueuedEncode);
         Assert.True(await stream.MoveNextAsync());
         Assert.Equal(("queued_encode", "0.0"), (stream.Current.Name, stream.Current.Id));
@@ -66,11 +66,16 @@ public sealed class PlacesInQueueTests
     public async Task AClientThatLeaves_EndsTheStream()
     {
         using var gone = new CancellationTokenSource();
-        await using IAsyncEnumerator<ServerSentEvent> stream = Stream(gone.Token);
-        Task<bool> next = stream.MoveNextAsync().AsTask();
-        await _time.TimersAsync(1);
-        await gone.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => next);
+        await using IAsyncEnumerator<ServerSentEvent> stream = StreamAsync(gone.Token);
+        Task leaving = LeaveAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await stream.MoveNextAsync());
+        await leaving;
+
+        async Task LeaveAsync()
+        {
+            await _time.TimersAsync(1);
+            await gone.CancelAsync();
+        }
     }
 
     [Theory]
@@ -82,7 +87,7 @@ public sealed class PlacesInQueueTests
         TimeSpan.FromSeconds(seconds),
         PlacesInQueue.PeriodOf(new QueuePlace(1, wait is { } one ? TimeSpan.FromSeconds(one) : null)));
 
-    private IAsyncEnumerator<ServerSentEvent> Stream(CancellationToken cancellation = default) =>
+    private IAsyncEnumerator<ServerSentEvent> StreamAsync(CancellationToken cancellation) =>
         new PlacesInQueue(_grains.Factory, _time)
             .AddAsync(s_key, _events.Reader.ReadAllAsync(cancellation), cancellation)
             .GetAsyncEnumerator(cancellation);

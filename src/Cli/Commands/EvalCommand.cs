@@ -16,13 +16,20 @@ internal static class EvalCommand
 {
     private const int SheetColumns = 8, SheetPictures = 32;
 
-    public static Command Create() => new("eval", "Measures the quality of pictures.") { Shapes(), Fid(), Clip() };
+    public static Command Create() =>
+        new("eval", "Measures the quality of models and pictures.") { Shapes(), Binding(), Fid(), Clip() };
 
-    private static Command Shapes()
+    private static Option<DirectoryInfo> ShapesModel()
     {
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "Folder of a model that was trained on the demo's scenes.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
+        return model;
+    }
+
+    private static Command Shapes()
+    {
+        Option<DirectoryInfo> model = ShapesModel();
         Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
         oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));
         Option<int> prompts = Choices.Number(
@@ -72,6 +79,41 @@ internal static class EvalCommand
             }
 
             Output.Json(parsed.GetValue(json), Report(scores, folder, settings));
+            return Task.FromResult(0);
+        });
+        return command;
+    }
+
+    private static Command Binding()
+    {
+        Option<DirectoryInfo> model = ShapesModel();
+        Option<int> captions = Choices.Number(
+            "--captions", 100, 100_000, 8_000, "Number of captions to which the probes are fitted.");
+        Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of captions and noise.");
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command(
+            "binding", "Measures whether a model knows which thing of a prompt is where, within seconds.")
+        {
+            model, captions, seed, json,
+        };
+        command.SetAction((parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
+            int fitted = parsed.GetValue(captions);
+            var settings = new BindingSettings
+            {
+                Fitted = fitted, Tested = fitted * 3 / 8, Seed = parsed.GetValue(seed),
+            };
+            using var measure = new BindingMeasure(folder);
+            BindingScores scores = Output.WithProgress(
+                "measuring", progress => measure.Run(settings, progress, cancellation));
+            Show(scores);
+            Output.Json(parsed.GetValue(json), new
+            {
+                scores.Probes, scores.Sensitivities, scores.IsBound, Model = new { folder.Name, folder.Digest },
+                Settings = settings,
+            });
             return Task.FromResult(0);
         });
         return command;
@@ -191,6 +233,31 @@ internal static class EvalCommand
                 ["CLIP score", Number(scores.ClipScore, "f2"), Number(scores.ClipScoreTrue, "f2")],
                 ["autoencoder's PSNR, dB", "", Number(scores.Decibels, "f2")],
             ]);
+    }
+
+    private static void Show(BindingScores scores)
+    {
+        Output.Table(
+            ["states", "at", "direction", "held out", "chance", "partner's kind", "held out"],
+            [
+                .. scores.Probes.Select(probe => (IReadOnlyList<string>)
+                [
+                    probe.States, probe.Place, Number(probe.Direction, "f3"), Number(probe.DirectionHeldOut, "f3"),
+                    Number(probe.DirectionChance, "f3"), Number(probe.PartnerKind, "f3"),
+                    Number(probe.PartnerKindHeldOut, "f3"),
+                ]),
+            ]);
+        Output.Table(
+            ["noise level", "change of sign", "change of axis", "sign / axis"],
+            [
+                .. scores.Sensitivities.Select(one => (IReadOnlyList<string>)
+                [
+                    Number(one.Sigma, "0.#"), Number(one.Sign, "f4"), Number(one.Axis, "f4"), Number(one.Ratio, "f2"),
+                ]),
+            ]);
+        Output.Line(
+            $"The text encoder {(scores.IsBound ? "binds" : "does not bind")} directions to nouns: "
+            + $"{BindingScores.DirectionMin} is needed at both, for held-out combinations.");
     }
 
     // Each task is a top-level property of the report, like "mean", so that scripts can read them by name.

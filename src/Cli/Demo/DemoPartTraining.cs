@@ -25,7 +25,9 @@ internal static class DemoPartTraining
                 parts.TrainOracle(new OracleTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
                 break;
             default:
-                parts.TrainClip(new ClipTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
+                parts.TrainClip(
+                    new ClipTrainingConfig { BFloat16 = isBFloat16 },
+                    ClipTrainingConfig.Binding with { BFloat16 = isBFloat16 }, Report, cancellation);
                 break;
         }
     }

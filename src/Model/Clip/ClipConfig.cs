@@ -1,5 +1,6 @@
 // The architecture of a CLIP model, as given by the model_cfg of its open_clip_config.json.
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Atelier.Model.Configuration;
 
 namespace Atelier.Model.Clip;
@@ -51,7 +52,8 @@ public sealed record ClipConfig
 
         fields.AllowOnly("embed_dim", "quick_gelu", "vision_cfg", "text_cfg");
         ConfigFields text = fields.Section("text_cfg");
-        text.AllowOnly("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio");
+        text.AllowOnly(
+            "context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "no_causal_mask");
         ConfigFields vision = fields.Section("vision_cfg");
         vision.AllowOnly("image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio");
         var config = new ClipConfig
@@ -66,6 +68,7 @@ public sealed record ClipConfig
                 Heads = text.Integer("heads", 8),
                 Layers = text.Integer("layers", 12),
                 MlpRatio = text.Number("mlp_ratio", 4),
+                NoCausalMask = text.Flag("no_causal_mask", false),
             },
             Vision = new ClipVisionConfig
             {
@@ -130,6 +133,12 @@ public sealed record ClipTextConfig
 
     /// <summary>Number of hidden features in a block's feed-forward part, divided by the width.</summary>
     public double MlpRatio { get; init; } = 4;
+
+    /// <summary>
+    /// Whether a position sees all others, OpenCLIP's no_causal_mask; otherwise it sees itself and earlier ones.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool NoCausalMask { get; init; }
 }
 
 /// <summary>Architecture of a <see cref="ClipImageEncoder"/>.</summary>

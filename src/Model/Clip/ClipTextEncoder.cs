@@ -34,7 +34,8 @@ public abstract class ClipTextTower : Module
         Config = config;
         ClipTextConfig text = config.Text;
         var shape = new TowerShape(
-            text.Width, text.Heads, text.Layers, (int)(text.Width * text.MlpRatio), config.QuickGelu, Causal: true);
+            text.Width, text.Heads, text.Layers, (int)(text.Width * text.MlpRatio), config.QuickGelu,
+            Causal: !text.NoCausalMask);
         _tokens = new TokenEmbedding(text.VocabSize, text.Width);
         _positions = new Parameter(empty(text.ContextLength, text.Width));
         _transformer = new Transformer(shape);

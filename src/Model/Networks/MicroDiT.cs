@@ -236,12 +236,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     public CaptionContext Caption(Tensor captions)
     {
         using var scope = NewDisposeScope();
-
-        // External data may start at any address, and the bits of small products depend on the alignment. A copy is
-        // aligned.
-        Tensor like = get_buffer("pos_embed")!;
-        Tensor own = captions.to(like.dtype, like.device, copy: true);          // [B, L, channels]
-        Tensor y = _captionBlock.call(_caption.call(own));                      // [B, L, D]
+        Tensor y = CaptionTokens(captions);                                     // [B, L, D]
         Tensor pooled = _pooled.call(y.mean([1]));                              // [B, D]
         Tensor yMixer = _mixerCaption?.call(y) ?? y;                            // [B, L, D_mixer]
         var context = new CaptionContext(
@@ -256,6 +251,19 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
         }
 
         return context;
+    }
+
+    /// <summary>The caption's tokens behind the caption block, which all blocks attend to, [B, L, D].</summary>
+    /// <inheritdoc cref="Caption"/>
+    public Tensor CaptionTokens(Tensor captions)
+    {
+        using var scope = NewDisposeScope();
+
+        // External data may start at any address, and the bits of small products depend on the alignment. A copy is
+        // aligned.
+        Tensor like = get_buffer("pos_embed")!;
+        Tensor own = captions.to(like.dtype, like.device, copy: true);          // [B, L, channels]
+        return _captionBlock.call(_caption.call(own)).MoveToOuterDisposeScope();
     }
 
     /// <summary>F(x, t, caption) for every patch.</summary>

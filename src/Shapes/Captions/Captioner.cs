@@ -1,6 +1,7 @@
 // Captions of scenes as people would type them: everything they say is true, many details are omitted, and the wording
 // varies.
 using System.Globalization;
+using System.Text;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
@@ -52,7 +53,29 @@ public static class Captioner
             Background = mentions.Background ? scene.Background : null,
             Style = mentions.Style ? scene.Style : null,
         };
-        return new Caption(Finish(Sentence(things, says, draw), draw), says);
+        return Unmarked(Finish(Sentence(things, says, draw), draw), says);
+    }
+
+    // A control character follows each noun while a caption is made, so that it is known where the nouns are.
+    private static string Marked(string name, int group) => name + (char)(group + 1);
+
+    private static Caption Unmarked(string marked, Expectation says)
+    {
+        var text = new StringBuilder(marked.Length);
+        var ends = new int[says.Things.Count];
+        foreach (char one in marked)
+        {
+            if (one <= ends.Length)
+            {
+                ends[one - 1] = text.Length;
+            }
+            else
+            {
+                text.Append(one);
+            }
+        }
+
+        return new Caption(text.ToString(), says) { NounEnds = ends };
     }
 
     private static string Sentence(string things, Expectation says, DrawStream draw)
@@ -87,7 +110,7 @@ public static class Captioner
         ExpectedThings[] said = [Say([subject], mentions), Say([other], mentions)];
         string text = string.Format(
             CultureInfo.InvariantCulture, Choose(draw, Wording.Patterns(stated.Relation)),
-            Name(said[0], draw, isTerse), Name(said[1], draw, isTerse));
+            Marked(Name(said[0], draw, isTerse), 0), Marked(Name(said[1], draw, isTerse), 1));
         var relation = new ExpectedRelation(stated.Relation, subject.Kind, other.Kind);
         return (text, new Expectation(said, relation, null, null));
     }
@@ -107,7 +130,7 @@ public static class Captioner
             (said[i], said[other]) = (said[other], said[i]);
         }
 
-        string[] names = [.. said.Select(things => Name(things, draw, isTerse))];
+        string[] names = [.. said.Select((things, i) => Marked(Name(things, draw, isTerse), i))];
         string comma = draw.Chance(0.5) ? "," : "";
         string text = names.Length == 1
             ? names[0]

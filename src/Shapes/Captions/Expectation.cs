@@ -29,4 +29,8 @@ public sealed record Expectation(
 /// <summary>A caption and its meaning.</summary>
 /// <param name="Text">The text as a person would type it.</param>
 /// <param name="Says">Its meaning.</param>
-public sealed record Caption(string Text, Expectation Says);
+public sealed record Caption(string Text, Expectation Says)
+{
+    /// <summary>For each of <see cref="Expectation.Things"/>, where its noun ends in the text.</summary>
+    public IReadOnlyList<int> NounEnds { get; init; } = [];
+}

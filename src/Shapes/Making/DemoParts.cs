@@ -96,17 +96,7 @@ public sealed class DemoParts(string folder)
         (string checkpoint, string decoderCheckpoint) = (In("autoencoder.checkpoint"), In("decoder.checkpoint"));
         Directory.CreateDirectory(folder);
         config ??= new AutoencoderTrainingConfig();
-        var recipe = new Dictionary<string, string>(StringComparer.Ordinal)
-        {
-            [PartRecipe.Key] = PartRecipe.Of(config),
-        };
-        if (File.Exists(json))
-        {
-            using SafeTensorsFile joint = SafeTensorsFile.Open(weights);
-            PartRecipe.Check(
-                weights, joint.Metadata.GetValueOrDefault(PartRecipe.Key), recipe[PartRecipe.Key]);
-        }
-        else
+        if (!IsFinished(weights, json, PartRecipe.Of(config), out Dictionary<string, string> recipe))
         {
             using var training = new AutoencoderTraining(config);
             using AutoencoderKL network = training.Run(checkpoint, report, cancellation);
@@ -122,9 +112,15 @@ public sealed class DemoParts(string folder)
         File.Delete(decoderCheckpoint);
     }
 
-    /// <summary>Trains the CLIP model on the vocabulary, which is made first if it is missing.</summary>
+    /// <summary>
+    /// Trains the CLIP model on the vocabulary, which is made first if it is missing: first both towers by contrast,
+    /// then with a text tower that sees whole captions and binds words to things.
+    /// </summary>
     /// <param name="config">
     /// Settings of the training; null for the defaults of <see cref="ClipTrainingConfig"/>.
+    /// </param>
+    /// <param name="binding">
+    /// Settings of the second training; null for <see cref="ClipTrainingConfig.Binding"/>.
     /// </param>
     /// <param name="report">Receives the progress.</param>
     /// <param name="cancellation">
@@ -135,7 +131,7 @@ public sealed class DemoParts(string folder)
     /// The folder holds an unfinished training with other settings or another precision.
     /// </exception>
     public void TrainClip(
-        ClipTrainingConfig? config = null, Action<PartProgress>? report = null,
+        ClipTrainingConfig? config = null, ClipTrainingConfig? binding = null, Action<PartProgress>? report = null,
         CancellationToken cancellation = default)
     {
         if (File.Exists(ClipConfiguration))
@@ -144,11 +140,37 @@ public sealed class DemoParts(string folder)
         }
 
         MakeVocabulary();
-        string checkpoint = In("clip.checkpoint");
-        using var training = new ClipTraining(config ?? new ClipTrainingConfig(), Vocabulary);
-        using ClipModel network = training.Run(checkpoint, report, cancellation);
-        PartFiles.Write(network, ClipWeights, ClipConfiguration);
-        File.Delete(checkpoint);
+        (string weights, string json) = (In("clip.contrast.safetensors"), In("clip.contrast.json"));
+        (string checkpoint, string bindingCheckpoint) = (In("clip.checkpoint"), In("binding.checkpoint"));
+        config ??= new ClipTrainingConfig();
+        if (!IsFinished(weights, json, PartRecipe.Of(config), out Dictionary<string, string> recipe))
+        {
+            using var training = new ClipTraining(config, Vocabulary);
+            using ClipModel network = training.Run(checkpoint, report, cancellation);
+            PartFiles.Write(network, weights, json, recipe);
+            File.Delete(checkpoint);
+        }
+
+        using var further = new ClipTraining(
+            binding ?? ClipTrainingConfig.Binding, Vocabulary, network => PartFiles.Load(network, weights));
+        using ClipModel bound = further.Run(bindingCheckpoint, report, cancellation);
+        PartFiles.Write(bound, ClipWeights, ClipConfiguration);
+        File.Delete(bindingCheckpoint);
+    }
+
+    // Whether the first of two trainings has been finished, with this recipe.
+    private static bool IsFinished(
+        string weights, string json, string recipe, out Dictionary<string, string> metadata)
+    {
+        metadata = new Dictionary<string, string>(StringComparer.Ordinal) { [PartRecipe.Key] = recipe };
+        if (!File.Exists(json))
+        {
+            return false;
+        }
+
+        using SafeTensorsFile file = SafeTensorsFile.Open(weights);
+        PartRecipe.Check(weights, file.Metadata.GetValueOrDefault(PartRecipe.Key), recipe);
+        return true;
     }
 
     /// <summary>Trains the oracle.</summary>

@@ -46,16 +46,17 @@ internal static class PartFiles
     }
 
     /// <summary>Writes a CLIP model.</summary>
-    public static void Write(ClipModel network, string weights, string json)
+    public static void Write(
+        ClipModel network, string weights, string json, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        StateDictFile.Save(network, weights, ElementType.Float16);
+        StateDictFile.Save(network, weights, ElementType.Float16, metadata);
         WriteConfiguration(network.Config, json);
     }
 
     /// <summary>Writes a CLIP model's configuration.</summary>
     public static void WriteConfiguration(ClipConfig config, string json)
     {
-        WriteJson(json, new JsonObject
+        var written = new JsonObject
         {
             ["embed_dim"] = config.EmbedDim,
             ["quick_gelu"] = config.QuickGelu,
@@ -77,7 +78,13 @@ internal static class PartFiles
                 ["layers"] = config.Vision.Layers,
                 ["mlp_ratio"] = config.Vision.MlpRatio,
             },
-        });
+        };
+        if (config.Text.NoCausalMask)
+        {
+            written["text_cfg"]!["no_causal_mask"] = true;
+        }
+
+        WriteJson(json, written);
     }
 
     /// <summary>Loads a part's weights into a network.</summary>

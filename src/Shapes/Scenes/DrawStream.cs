@@ -15,6 +15,7 @@ internal static class Purpose
     public const int Mixture = 105;
     public const int Variation = 106;
     public const int Details = 107;
+    public const int Binding = 108;
 
     /// <summary>The first of the purposes for scenes: there is one for each task, seen and held out.</summary>
     public const int Scene = 120;

@@ -12,7 +12,12 @@ internal readonly record struct CaptionedScene(Scene Scene, string Text);
 /// <summary>Draws captioned scenes of a seed. Safe for concurrent use.</summary>
 internal sealed class CaptionedScenes(ulong seed)
 {
-    private readonly SceneSampler _sampler = new(seed);
+    private readonly SceneSampler _sampler = new(seed), _bound = new(seed + SeedOffset);
+
+    // Captions without pictures are of other scenes than those with pictures.
+    private const ulong SeedOffset = 0x4249_4E44_494E_4753;
+
+    private ulong BoundSeed => seed + SeedOffset;
 
     /// <summary>Draws scene number <paramref name="index"/>, with most of its details in the caption.</summary>
     public CaptionedScene Detailed(long index) => Describe(_sampler.Draw(index), index, 0);
@@ -46,6 +51,27 @@ internal sealed class CaptionedScenes(ulong seed)
         }
 
         return batch;
+    }
+
+    /// <summary>
+    /// Draws the nouns of <paramref name="count"/> captions, a multiple of 4. Three quarters of these say a relation,
+    /// the others are as in the training of the diffusion model.
+    /// </summary>
+    public NounBatch Nouns(long step, int count, ClipTokenizer tokenizer) =>
+        NounBatch.Of(Enumerable.Range(0, count).Select(i => Bound((step * count) + i, i % 4 < 3)), tokenizer);
+
+    private Caption Bound(long index, bool isRelated)
+    {
+        if (!isRelated)
+        {
+            return Captioner.Write(_bound.Draw(index), BoundSeed, index);
+        }
+
+        var draw = new DrawStream(BoundSeed, Purpose.Binding, index);
+        var mentions = new Mentions(
+            Colors: draw.Chance(0.6), Sizes: draw.Chance(0.3), Background: draw.Chance(0.4), Style: draw.Chance(0.4),
+            Relation: true);
+        return Captioner.Write(_bound.Draw(index, SceneTask.Position, Split.Seen), mentions, BoundSeed, index);
     }
 
     /// <summary>The token ids of all captions, concatenated. Each caption is padded to the context length.</summary>

@@ -43,7 +43,35 @@ public sealed record ClipTrainingConfig : PartTrainingConfig
     /// </summary>
     [JsonPropertyOrder(80)]
     public double RecallWeight { get; init; } = 0.1;
+
+    /// <summary>
+    /// Weight of the loss that binds to each noun what the caption says of its things; 0 trains without it.
+    /// </summary>
+    [JsonPropertyOrder(81), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public double BindingWeight { get; init; }
+
+    /// <summary>
+    /// Number of captions in a step for that loss. They have no pictures; three quarters of them say a relation.
+    /// </summary>
+    [JsonPropertyOrder(82), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public int BindingBatch { get; init; }
+
+    /// <summary>
+    /// The default settings of the training that follows: the text tower sees whole captions from then on and learns to
+    /// bind words to things.
+    /// </summary>
+    public static ClipTrainingConfig Binding { get; } = new()
+    {
+        Text = new ClipTrainingConfig().Text with { NoCausalMask = true }, Steps = 2_000, Batch = 64,
+        BindingWeight = 1, BindingBatch = 128, Seed = 32,
+    };
 }
+
+/// <summary>The data of a step.</summary>
+/// <param name="Pictures">The pictures.</param>
+/// <param name="Ids">Token ids of their captions.</param>
+/// <param name="Nouns">Captions without pictures; null for none.</param>
+internal sealed record ClipBatch(Pictures Pictures, long[] Ids, NounBatch? Nouns);
 
 /// <summary>Trains a <see cref="ClipModel"/>.</summary>
 internal sealed class ClipTraining : IDisposable
@@ -57,19 +85,35 @@ internal sealed class ClipTraining : IDisposable
     private readonly ClipTrainingConfig _config;
     private readonly ClipTokenizer _tokenizer;
     private readonly ClipModel _network;
+    private readonly BoundClip? _bound;
     private readonly PartTrainer _trainer;
     private readonly CaptionedScenes _scenes;
     private readonly SceneRenderer _renderer = new();
 
     /// <summary>Prepares a training with a vocabulary.</summary>
-    public ClipTraining(ClipTrainingConfig config, string vocabulary)
+    /// <param name="config">Settings of the training.</param>
+    /// <param name="vocabulary">Path of the vocabulary.</param>
+    /// <param name="start">Loads the initial weights into a network; null to draw them from the seed.</param>
+    public ClipTraining(ClipTrainingConfig config, string vocabulary, Action<ClipModel>? start = null)
     {
         _config = config;
         _tokenizer = ClipTokenizer.Load(vocabulary, config.Text.ContextLength);
         _network = NewNetwork();
-        InitialWeights.Fill(_network, config.Seed, FillSpecial);
+        if (start is null)
+        {
+            InitialWeights.Fill(_network, config.Seed, FillSpecial);
+        }
+        else
+        {
+            start(_network);
+        }
+
+        _bound = Bind(_network);
         var optimizer = new AdamWSettings { Beta2 = 0.98, Epsilon = 1e-6, WeightDecay = 0.05 };
-        _trainer = new PartTrainer(_network, config, optimizer) { Bound = (ScaleName, s_scaleMax) };
+        _trainer = new PartTrainer(_bound ?? (Module)_network, config, optimizer)
+        {
+            Bound = (_bound is null ? ScaleName : $"{BoundClip.Prefix}{ScaleName}", s_scaleMax),
+        };
         _scenes = new CaptionedScenes(config.Seed);
     }
 
@@ -79,7 +123,7 @@ internal sealed class ClipTraining : IDisposable
     {
         _trainer.Run(checkpoint, _config.Batch, Prepare, Loss, report, cancellation);
         ClipModel result = NewNetwork();
-        _trainer.CopyResultTo(result);
+        _trainer.CopyResultTo(Bind(result) ?? (Module)result); // Not disposed: that would dispose the result.
         return result;
     }
 
@@ -96,9 +140,13 @@ internal sealed class ClipTraining : IDisposable
     public void Dispose()
     {
         _trainer.Dispose();
+        _bound?.Dispose();
         _network.Dispose();
         _renderer.Dispose();
     }
+
+    private BoundClip? Bind(ClipModel network) =>
+        _config.BindingWeight > 0 ? new BoundClip(network, _config.Text.Width) : null;
 
     private ClipModel NewNetwork() => new(new ClipConfig
     {
@@ -139,15 +187,17 @@ internal sealed class ClipTraining : IDisposable
         return deviation is not null || name == ScaleName;
     }
 
-    private (Pictures Pictures, long[] Ids) Prepare(long step)
+    private ClipBatch Prepare(long step)
     {
         CaptionedScene[] scenes = _scenes.Batch(step, _config.Batch);
         Pictures pictures = Pictures.Render(
             _renderer, [.. scenes.Select(scene => scene.Scene)], _config.Vision.ImageSize);
-        return (pictures, CaptionedScenes.Tokens(_tokenizer, scenes));
+        return new ClipBatch(
+            pictures, CaptionedScenes.Tokens(_tokenizer, scenes),
+            _config.BindingWeight > 0 ? _scenes.Nouns(step, _config.BindingBatch, _tokenizer) : null);
     }
 
-    private double Loss(long step, (Pictures Pictures, long[] Ids) batch)
+    private double Loss(long step, ClipBatch batch)
     {
         using var scope = NewDisposeScope();
         int count = batch.Pictures.Count;
@@ -158,8 +208,23 @@ internal sealed class ClipTraining : IDisposable
         Tensor text = _network.Pool(hidden, ids).to(ScalarType.Float32);                         // [B, E]
         Tensor logits = _network.Logits(image, text), right = arange(count);                     // [B, B], [B]
         Tensor loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.t(), right)) / 2;
-        (loss + (_config.RecallWeight * Recall(hidden, ids))).backward();
+        Tensor all = loss + (_config.RecallWeight * Recall(hidden, ids));
+        if (batch.Nouns is { } nouns)
+        {
+            all += _config.BindingWeight * Binding(nouns);
+        }
+
+        all.backward();
         return loss.item<float>();
+    }
+
+    // A loss for how poorly the states at nouns hold what the caption says of their things (NounFact).
+    private Tensor Binding(NounBatch nouns)
+    {
+        Tensor ids = tensor(nouns.Ids, [nouns.Count, _config.Text.ContextLength]);
+        Tensor states = InChunks(ids, _network.Encode).flatten(0, 1).index_select(0, tensor(nouns.Places)); // [N, D]
+        Tensor facts = tensor(nouns.Facts, [nouns.Places.Length, nouns.Facts.Length / nouns.Places.Length]);
+        return _bound!.Loss(states, facts);
     }
 
     // A loss for how poorly the last hidden states identify the token at each position, measured with the token and

@@ -152,6 +152,26 @@ public sealed class ClipNetworkTests
         Assert.True(encoder.Pool(hidden, ids).allclose(expected));
     }
 
+    // Tokens that differ only after position 5.
+    [Theory]
+    [InlineData("{}", true)]
+    [InlineData("{\"no_causal_mask\": true}", false)]
+    public void APosition_SeesLaterOnes_OnlyWithoutACausalMask(string text, bool isBlind)
+    {
+        using var scope = NewDisposeScope();
+        using var inference = inference_mode(true);
+        string json = $"{{\"embed_dim\": 8, \"text_cfg\": {text}, \"vision_cfg\": {{}}}}";
+        ClipTextConfig read = ClipConfig.Parse(JsonDocument.Parse(json).RootElement, "open_clip_config.json").Text;
+        using var encoder = new ClipTextEncoder(
+            s_tiny with { Text = s_tiny.Text with { NoCausalMask = read.NoCausalMask } });
+        FormulaWeights.Fill(encoder, "test/");
+        Tensor one = arange(77).remainder(50).unsqueeze(0), other = one.clone();
+        other[0, 6] = tensor(77L);
+        Tensor first = encoder.Encode(one), second = encoder.Encode(other);
+        Assert.Equal(isBlind, first[0, ..6].equal(second[0, ..6]).all().item<bool>());
+        Assert.False(first[0, 6].allclose(second[0, 6]));
+    }
+
     [Theory]
     [InlineData("""{"embed_dim": 8, "text_cfg": {}}""", "vision_cfg")]
     [InlineData("""{"text_cfg": {}, "vision_cfg": {}}""", "embed_dim")]

@@ -42,6 +42,24 @@ public sealed class CaptionTests
     }
 
     [Fact]
+    public void EndsOfNouns_AreWhereTheNounsEnd()
+    {
+        foreach ((_, Caption caption) in Captions(4000))
+        {
+            Assert.Equal(caption.Says.Things.Count, caption.NounEnds.Count);
+            Assert.Equal(caption.NounEnds.Count, caption.NounEnds.Distinct().Count());
+            foreach ((ExpectedThings things, int end) in caption.Says.Things.Zip(caption.NounEnds))
+            {
+                string before = caption.Text[..end].ToLowerInvariant();
+                Assert.Contains(
+                    Wording.Nouns(things.Kind), noun => before.EndsWith(
+                        things.Count == 1 ? noun.One : noun.Many, StringComparison.Ordinal));
+                Assert.True(end == caption.Text.Length || !char.IsLetter(caption.Text[end]), caption.Text);
+            }
+        }
+    }
+
+    [Fact]
     public void Captions_ArePlainEnglishOfSomeHundredWords()
     {
         var words = new HashSet<string>(StringComparer.Ordinal);

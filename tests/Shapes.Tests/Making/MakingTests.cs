@@ -3,6 +3,7 @@
 // size, a handful of steps.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
 using Atelier.Model.Training;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Making;
@@ -62,7 +63,11 @@ public sealed class MakingTests : IDisposable
     {
         torch.set_num_threads(threads);
         ClipTrainingConfig config = ToyParts.Clip with { BFloat16 = isBFloat16 };
-        AssertContinues((parts, report, stop) => parts.TrainClip(config, report, stop), parts => parts.ClipWeights);
+        ClipTrainingConfig binding = ToyParts.Binding with { BFloat16 = isBFloat16 };
+        AssertContinues(
+            (parts, report, stop) => parts.TrainClip(config, binding, report, stop), parts => parts.ClipWeights);
+        using ClipModel network = new DemoParts(Path.Combine(_folder, "whole")).OpenClip();
+        Assert.True(network.Config.Text.NoCausalMask);
     }
 
     [Theory]
@@ -97,7 +102,9 @@ public sealed class MakingTests : IDisposable
             parts.TrainAutoencoder(
                 ToyParts.Autoencoder with { BFloat16 = isBFloat16 }, ToyParts.Decoder with { BFloat16 = isBFloat16 },
                 cancellation: token);
-            parts.TrainClip(ToyParts.Clip with { BFloat16 = isBFloat16 }, cancellation: token);
+            parts.TrainClip(
+                ToyParts.Clip with { BFloat16 = isBFloat16 }, ToyParts.Binding with { BFloat16 = isBFloat16 },
+                cancellation: token);
             parts.TrainOracle(ToyParts.Oracle with { BFloat16 = isBFloat16 }, cancellation: token);
             return parts;
         }
@@ -120,7 +127,8 @@ public sealed class MakingTests : IDisposable
         const string toFloat32 = "computes in bfloat16, not float32";
         const string toBFloat16 = "computes in float32, not bfloat16";
 
-        // The first and the last step are reported; an autoencoder's third report is of the first step of its decoder.
+        // The first and the last step are reported; the third report of an autoencoder or a CLIP model is of
+        // the first step of its second training.
         (string Name, string Says, int Reports, Making Make)[] cases =
         [
             ("autoencoder", toFloat32, 1, (parts, report, stop, changed) => parts.TrainAutoencoder(
@@ -130,7 +138,11 @@ public sealed class MakingTests : IDisposable
             ("decoder", toFloat32, 3, (parts, report, stop, changed) => parts.TrainAutoencoder(
                 ToyParts.Autoencoder, ToyParts.Decoder with { BFloat16 = !changed }, report, stop)),
             ("clip", toFloat32, 1, (parts, report, stop, changed) => parts.TrainClip(
-                ToyParts.Clip with { BFloat16 = !changed }, report, stop)),
+                ToyParts.Clip with { BFloat16 = !changed }, ToyParts.Binding, report, stop)),
+            ("contrast", toFloat32, 3, (parts, report, stop, changed) => parts.TrainClip(
+                ToyParts.Clip with { BFloat16 = !changed }, ToyParts.Binding, report, stop)),
+            ("binding", toFloat32, 3, (parts, report, stop, changed) => parts.TrainClip(
+                ToyParts.Clip, ToyParts.Binding with { BFloat16 = !changed }, report, stop)),
             ("oracle", toFloat32, 1, (parts, report, stop, changed) => parts.TrainOracle(
                 ToyParts.Oracle with { BFloat16 = !changed }, report, stop)),
             ("back", toBFloat16, 1, (parts, report, stop, changed) => parts.TrainOracle(
@@ -179,6 +191,11 @@ public sealed class MakingTests : IDisposable
             + "\"WarmupSteps\":100,\"ClipNorm\":1,\"AverageSmoothing\":0.995,\"RecallWeight\":0.1,\"BFloat16\":false,"
             + "\"Seed\":31}$",
             PartRecipe.Of(new ClipTrainingConfig { BFloat16 = false }));
+        Assert.Matches(
+            """^{"EmbedDim":128,"Text":{.*"NoCausalMask":true},"Vision":{.*},"Steps":2000,"Batch":64,"LearningRate":"""
+            + "0.001,\"WarmupSteps\":100,\"ClipNorm\":1,\"AverageSmoothing\":0.995,\"RecallWeight\":0.1,"
+            + "\"BindingWeight\":1,\"BindingBatch\":128,\"BFloat16\":false,\"Seed\":32}$",
+            PartRecipe.Of(ClipTrainingConfig.Binding with { BFloat16 = false }));
     }
 
     [Fact]

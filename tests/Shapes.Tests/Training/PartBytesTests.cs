@@ -2,8 +2,9 @@
 // Method: every part of toy size in both precisions, stopped after its first step and resumed, on one thread of this
 // program as a child process, whose libraries are restricted to the instructions that every x86-64 processor has: with
 // others the order of sums, and so the bits, differs between processors. The digests are those of the trainings before
-// they shared their code with the training of stages. oneDNN divides a convolution by the size of the caches, so the
-// float32 decoder has other bits on a processor with 2 MiB of L2 cache per core.
+// they shared their code with the training of stages, but for the second training of the CLIP model, which is newer.
+// oneDNN divides a convolution by the size of the caches, so the float32 decoder has other bits on a processor with 2
+// MiB of L2 cache per core.
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Atelier.Shapes.Making;
@@ -26,7 +27,9 @@ public sealed class PartBytesTests : IDisposable
         float32 autoencoder.safetensors 73fe15c5bc9c1aed
         float32 autoencoder.json 5b935bcd9a0756ef
         float32 clip.checkpoint 16ccd1212af656a1
-        float32 clip.safetensors d8ce15edf117643c
+        float32 binding.checkpoint 4983767bc71d1603
+        float32 clip.contrast.safetensors 03ceb776f0a51936
+        float32 clip.safetensors 417e645ce6c492ba
         float32 oracle.checkpoint eba21cf9a6790e16
         float32 oracle.safetensors 370a43aee5608859
         bfloat16 autoencoder.checkpoint 77038c530835b9a6
@@ -35,7 +38,9 @@ public sealed class PartBytesTests : IDisposable
         bfloat16 autoencoder.safetensors 886f6de940d6997b
         bfloat16 autoencoder.json d8373c95d2987acd
         bfloat16 clip.checkpoint 408f55afc001be1e
-        bfloat16 clip.safetensors e64bd5d00160274f
+        bfloat16 binding.checkpoint fd88e39bdc5c7740
+        bfloat16 clip.contrast.safetensors fc4235d9b5ff319a
+        bfloat16 clip.safetensors ba9c5d660a3d592e
         bfloat16 oracle.checkpoint 7670dd96284adad2
         bfloat16 oracle.safetensors 9235f3ba49a8e117
         """;
@@ -117,8 +122,14 @@ public sealed class PartBytesTests : IDisposable
         yield return Digest("autoencoder.safetensors");
         yield return Digest("autoencoder.json");
         ClipTrainingConfig clip = ToyParts.Clip with { BFloat16 = isBFloat16 };
-        yield return Stopped("clip", 1, (report, stop) => parts.TrainClip(clip, report, stop));
-        parts.TrainClip(clip);
+        ClipTrainingConfig binding = ToyParts.Binding with { BFloat16 = isBFloat16 };
+        foreach ((string name, int reports) in new[] { ("clip", 1), ("binding", 3) })
+        {
+            yield return Stopped(name, reports, (report, stop) => parts.TrainClip(clip, binding, report, stop));
+        }
+
+        parts.TrainClip(clip, binding);
+        yield return Digest("clip.contrast.safetensors");
         yield return Digest("clip.safetensors");
         OracleTrainingConfig oracle = ToyParts.Oracle with { BFloat16 = isBFloat16 };
         yield return Stopped("oracle", 1, (report, stop) => parts.TrainOracle(oracle, report, stop));

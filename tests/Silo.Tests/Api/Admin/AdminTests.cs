@@ -44,6 +44,14 @@ public sealed class AdminTests(ApiCluster cluster)
             Assert.Equal(name, param);
         }
 
+        foreach ((string name, string value) in new[] { ("weight", "1"), ("weight", "1000"),
+            ("requests_per_minute", "0"), ("open_generations", "0"), ("open_generations", "10000"),
+            ("evaluations_per_day", "0"), ("sessions", "0"), ("sessions", "10000"), ("stored_megabytes", "0") })
+        {
+            JsonElement bound = await admin.SendAsync(HttpMethod.Put, Url, $$"""{"{{name}}":{{value}}}""").JsonAsync();
+            Assert.Equal(value, bound.GetProperty(name).GetRawText());
+        }
+
         await admin.SendAsync(HttpMethod.Put, "/v1/admin/tenants/a.b", "{}").ErrorAsync(HttpStatusCode.BadRequest);
         Assert.Equal(HttpStatusCode.NoContent, (await admin.SendAsync(HttpMethod.Delete, Url)).StatusCode);
         await admin.SendAsync(HttpMethod.Get, Url).ErrorAsync(HttpStatusCode.NotFound);

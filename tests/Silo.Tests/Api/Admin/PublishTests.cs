@@ -265,6 +265,7 @@ public sealed class PublishTests(TrainedCluster trained) : IClassFixture<Trained
         }
 
         Assert.Equal(puts, trained.ApiBlobs.Puts);
+        string[] stored = await StoredAsync();
         (string code, string? param, string message) = await admin.SendAsync(
             HttpMethod.Post, Url, """{"name":"again","step":4}""").ErrorAsync(HttpStatusCode.Conflict);
         Assert.Equal(("name_exists", "name"), (code, param));
@@ -277,6 +278,22 @@ public sealed class PublishTests(TrainedCluster trained) : IClassFixture<Trained
             Assert.Equal("name_exists", code);
             Assert.Contains("use another name", message, StringComparison.Ordinal);
         }
+
+        Assert.Equal(stored, await StoredAsync());
+    }
+
+    [Fact]
+    public async Task RequestsAtTheSameTime_PublishOnce()
+    {
+        using HttpClient admin = Api.Admin();
+        const string Body = """{"name":"twice","step":4}""";
+        int puts = trained.ApiBlobs.Puts;
+        await admin.SendAsync(HttpMethod.Post, Url, """{"name":"once","step":4}""").JsonAsync();
+        int once = trained.ApiBlobs.Puts - puts;
+        JsonElement[] answers = await Task.WhenAll(
+            Enumerable.Range(0, 4).Select(_ => admin.SendAsync(HttpMethod.Post, Url, Body).JsonAsync()));
+        Assert.Equal(puts + (2 * once), trained.ApiBlobs.Puts);
+        Assert.All(answers, answer => Assert.Equal(answers[0].GetRawText(), answer.GetRawText()));
     }
 
     [Theory]

@@ -1,5 +1,6 @@
 // Goal: a watch continues where its stream broke, a call whose outcome is unknown is retried a few times, and streams
 // are kept alive and end as they should. Method: grains that break on request, and a clock that a test advances.
+using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -64,6 +65,24 @@ public sealed class WatchTests
             }
         });
         Assert.Equal(503, error.Error.Status);
+    }
+
+    [Fact]
+    public async Task StreamThatStaysAway_IsTriedAgainForAMinute_WithGrowingPauses()
+    {
+        var clock = new TurnedClock(turnsByItself: true);
+        var watch = new GenerationWatch(
+            Grains(after => BrokenAsync([], after, () => new TimeoutException())), clock, s_instruments);
+        await Assert.ThrowsAsync<ApiException>(async () =>
+        {
+            await foreach (GenerationEvent one in watch.WatchAsync(s_key, EventNumber.Before, ApiCluster.Cancellation))
+            {
+                Assert.Fail(one.ToString());
+            }
+        });
+        Assert.InRange(clock.Pauses.Count, 50, 70);
+        Assert.Equal(clock.Pauses.Order(), clock.Pauses);
+        Assert.InRange(clock.Pauses.Sum(pause => pause.TotalSeconds), 45, 65);
     }
 
     [Fact]
@@ -261,6 +280,9 @@ public sealed class WatchTests
         private readonly List<TurnedTimer> _timers = [];
         private TaskCompletionSource _armed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+        /// <summary>The times of all timers, if it turns by itself.</summary>
+        public ConcurrentQueue<TimeSpan> Pauses { get; } = new();
+
         public Task UntilArmedAsync() => _armed.Task.WaitAsync(ApiCluster.Cancellation);
 
         public void Turn(TimeSpan time)
@@ -281,6 +303,7 @@ public sealed class WatchTests
             var timer = new TurnedTimer(callback, state, dueTime);
             if (turnsByItself)
             {
+                Pauses.Enqueue(dueTime);
                 ThreadPool.QueueUserWorkItem(_ => timer.Run());
                 return timer;
             }

@@ -159,6 +159,14 @@ public sealed class ImagesRequestTests
     }
 
     [Theory]
+    [InlineData("""{"prompt":"a"}""", "png", 100)]
+    [InlineData("""{"prompt":"a","output_format":"jpeg"}""", "jpeg", 100)]
+    [InlineData("""{"prompt":"a","output_format":"webp","output_compression":0}""", "webp", 0)]
+    [InlineData("""{"prompt":"a","output_format":"jpeg","output_compression":100}""", "jpeg", 100)]
+    public void Format_IsPng_AndTheBestQuality_UnlessItIsGiven(string body, string format, int quality) =>
+        Assert.Equal(new PictureFormat(format, quality), Parse(body).Format);
+
+    [Theory]
     [InlineData("low", "low", 0.5)]
     [InlineData("medium", "medium", 1)]
     [InlineData("standard", "medium", 1)]

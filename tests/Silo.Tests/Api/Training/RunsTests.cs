@@ -19,6 +19,7 @@ public sealed class RunsTests(ApiCluster cluster)
     [InlineData("""{"id":"run","stages":[]}""", "stages")]
     [InlineData("""{"id":"run","stages":[null]}""", "stages")]
     [InlineData("""{"id":"run","stages":[{"configuration":null}]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":"a: b"},{"configuration":null}]}""", "stages")]
     [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":null}]}""", "stages")]
     [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":[null]}]}""", "stages")]
     [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":["c"]}]}""", "stages")]

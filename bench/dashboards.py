@@ -163,21 +163,21 @@ def plot(x, y, one, series, start, killed, end):
         out.append(f'<text x="{place}" y="{bottom + 14}" text-anchor="middle">{minute} min</text>')
     place = at(killed, 0).split(",")[0]
     out.append(f'<line x1="{place}" x2="{place}" y1="{top}" y2="{bottom}" stroke="#999" stroke-dasharray="3 3"/>')
-    legend = left
+    legend, lines = left, []
     for index, (name, line) in enumerate(drawn):
         color = COLORS[index % len(COLORS)]
         # A series that begins again after a gap is drawn in parts.
         part = []
         for point in [*line, None]:
             if part and (point is None or point[0] - part[-1][0] > 1.5 * STEP):
-                out.append(f'<polyline fill="none" stroke="{color}" stroke-width="1.5" points="'
-                           + " ".join(at(*one) for one in part) + '"/>')
+                lines.append(f'<polyline fill="none" stroke="{color}" stroke-width="1.5" points="'
+                             + " ".join(at(*one) for one in part) + '"/>')
                 part = []
             part += [point] if point else []
         if legend < right - 20:
             out.append(f'<text x="{legend}" y="{bottom + 32}" fill="{color}">{html.escape(name)}</text>')
             legend += 12 + 6 * len(name)
-    return out
+    return out + lines[::-1]  # Where series are stacked, the first one must not be hidden.
 
 
 def picture(shown, start, killed, end):

@@ -96,10 +96,16 @@ internal static class Pictures
             {
                 number = line.StartsWith("id: ", StringComparison.Ordinal) ? line[4..] : number;
                 name = line.StartsWith("event: ", StringComparison.Ordinal) ? line[7..] : name;
-                if (line.StartsWith("data: ", StringComparison.Ordinal)
-                    && !take(new WireEvent(number!, name!, JsonNode.Parse(line[6..])!.AsObject())))
+                if (line.StartsWith("data: ", StringComparison.Ordinal))
                 {
-                    return;
+                    // Events without a number are places in the queue.
+                    if (number is not null
+                        && !take(new WireEvent(number, name!, JsonNode.Parse(line[6..])!.AsObject())))
+                    {
+                        return;
+                    }
+
+                    (number, name) = (null, null);
                 }
             }
         }

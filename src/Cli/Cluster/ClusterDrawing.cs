@@ -192,7 +192,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         }
     }
 
-    // Events report phases and steps. Only the queue knows a picture's position, so the position is polled.
+    // The position is polled, because the streams of an earlier release do not have it, and because a stream has it for
+    // the first wait of a phase alone.
     private async Task FollowPlaceAsync(string id, int index, CancellationToken cancellation)
     {
         try

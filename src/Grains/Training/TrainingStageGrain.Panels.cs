@@ -69,18 +69,20 @@ internal sealed partial class TrainingStageGrain
     /// <inheritdoc/>
     public async Task ReceiveReminder(string reminderName, TickStatus status)
     {
-        if (_record?.Panels.Due.Length is not > 0
-            && await this.GetReminder(reminderName) is { } reminder)
+        if (!HasPanelsDue(_record) && await this.GetReminder(reminderName) is { } reminder)
         {
             await this.UnregisterReminder(reminder);
         }
     }
 
+    private static bool HasPanelsDue(StageRecord? record) =>
+        record is { IsCancelled: false, Failure: null, Panels.Due.Length: > 0 };
+
     // Trainers report to a stage until it ends. After that only a reminder starts it again if its silo dies before the
     // last panel is drawn.
     private async Task RemindOfPanelsAsync(StageRecord ended)
     {
-        if (ended is { Failure: null, Panels.Due.Length: > 0 })
+        if (HasPanelsDue(ended))
         {
             await this.RegisterOrUpdateReminder(PanelReminder, s_reminderPeriod, s_reminderPeriod);
         }
@@ -89,7 +91,7 @@ internal sealed partial class TrainingStageGrain
     // Repeated, so that a panel whose silo has died is drawn by another one.
     private async Task AskForPanelAsync()
     {
-        if (_record is not { IsCancelled: false, Failure: null, Panels.Due: [var step, ..] } record
+        if (!HasPanelsDue(_record) || _record is not { Panels.Due: [var step, ..] } record
             || Now - _panelAskedAt < _panelPause || !_asking.IsCompleted)
         {
             return;

@@ -77,6 +77,7 @@ public sealed class BindingMeasure : IDisposable
     private const ulong SeedOffset = 0x5052_4F42_4553_0001;
 
     private static readonly double[] s_sigmas = [80, 20, 5, 2.5];
+    private static readonly string[] s_places = [First, Second, Last];
 
     private readonly ModelFolder _model;
     private readonly Encoders _encoders;
@@ -105,7 +106,7 @@ public sealed class BindingMeasure : IDisposable
         var probes = new List<BindingProbe>();
         foreach (string states in new[] { OfText, OfBlock })
         {
-            foreach (string place in new[] { First, Second, Last })
+            foreach (string place in s_places)
             {
                 cancellation.ThrowIfCancellationRequested();
                 probes.Add(Probe(states, place, fitted, seen, heldOut));
@@ -160,18 +161,28 @@ public sealed class BindingMeasure : IDisposable
         var nouns = NounBatch.Of(captions, _encoders.Tokenizer);
         int length = _encoders.Tokenizer.ContextLength;
         var (text, block) = (new List<Tensor>(), new List<Tensor>());
+        using var scope = NewDisposeScope();
         for (int at = 0; at < captions.Length; at += Chunk)
         {
-            using var scope = NewDisposeScope();
-            int here = Math.Min(Chunk, captions.Length - at);
+            using var one = NewDisposeScope();
+            int here = Math.Min(Chunk, captions.Length - at), begin = at;
             Tensor hidden = _encoders.Text.Encode(
                 tensor(nouns.Ids.AsSpan(at * length, here * length).ToArray(), [here, length]));   // [B, L, D]
-            text.Add(hidden.to(ScalarType.Float32).MoveToOuterDisposeScope());
-            block.Add(_network.CaptionTokens(hidden).to(ScalarType.Float32).MoveToOuterDisposeScope());
+            text.Add(AtPlaces(hidden).MoveToOuterDisposeScope());
+            block.Add(AtPlaces(_network.CaptionTokens(hidden)).MoveToOuterDisposeScope());
+
+            // The states at the nouns and at the last token, [B, 3, D].
+            Tensor AtPlaces(Tensor states) => states.flatten(0, 1).index_select(
+                0, tensor([.. Enumerable.Range(0, here).SelectMany(i => (long[])
+                [
+                    nouns.Places[2 * (begin + i)] - (begin * length),
+                    nouns.Places[(2 * (begin + i)) + 1] - (begin * length), ((i + 1L) * length) - 1,
+                ])])).view(here, s_places.Length, -1).to(ScalarType.Float32);
         }
 
         return new States(
-            cat([.. text]).flatten(0, 1), cat([.. block]).flatten(0, 1), nouns, captions.Length, length);
+            cat([.. text]).MoveToOuterDisposeScope(), cat([.. block]).MoveToOuterDisposeScope(), nouns,
+            captions.Length);
     }
 
     // The same two things in all four directions, in the same words but for the direction.
@@ -212,16 +223,11 @@ public sealed class BindingMeasure : IDisposable
         static double Change(Tensor d, int one, int other) => (d[one] - d[other]).square().mean().item<float>();
     }
 
-    // The states of captions, flattened over captions and tokens: [captions * L, D].
-    private sealed record States(Tensor Text, Tensor Block, NounBatch Nouns, int Captions, int Length)
+    // The states of captions at the places, [captions, 3, D].
+    private sealed record States(Tensor Text, Tensor Block, NounBatch Nouns, int Captions)
     {
-        public Tensor At(string states, string place) => (states == OfText ? Text : Block).index_select(
-            0, tensor([.. Enumerable.Range(0, Captions).Select(i => place switch
-            {
-                First => Nouns.Places[2 * i],
-                Second => Nouns.Places[(2 * i) + 1],
-                _ => ((i + 1L) * Length) - 1,
-            })]));
+        public Tensor At(string states, string place) =>
+            (states == OfText ? Text : Block).select(1, Array.IndexOf(s_places, place));
 
         // At the last token, the facts are those of the first noun.
         public Tensor Facts(string place, NounFact fact)

@@ -45,9 +45,11 @@ internal sealed class BoundClip : Module
         foreach (NounFact fact in s_facts)
         {
             int values = NounFacts.Values(fact);
-            loss += Weight(fact) * functional.cross_entropy(
-                read.slice(1, first, first + values, 1), facts.select(1, (int)fact),
-                ignore_index: NounFacts.Unknown);
+            Tensor right = facts.select(1, (int)fact);
+            Tensor known = right.ne(NounFacts.Unknown).sum().clamp_min(1);
+            loss += Weight(fact) / known * functional.cross_entropy(
+                read.slice(1, first, first + values, 1), right, ignore_index: NounFacts.Unknown,
+                reduction: Reduction.Sum);
             first += values;
         }
 

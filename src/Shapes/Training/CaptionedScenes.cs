@@ -54,8 +54,8 @@ internal sealed class CaptionedScenes(ulong seed)
     }
 
     /// <summary>
-    /// Draws the nouns of <paramref name="count"/> captions, a multiple of 4. Three quarters of these say a relation,
-    /// the others are as in the training of the diffusion model.
+    /// Draws the nouns of <paramref name="count"/> captions. Three of four say a relation, the others are as in the
+    /// training of the diffusion model.
     /// </summary>
     public NounBatch Nouns(long step, int count, ClipTokenizer tokenizer) =>
         NounBatch.Of(Enumerable.Range(0, count).Select(i => Bound((step * count) + i, i % 4 < 3)), tokenizer);

@@ -96,6 +96,11 @@ internal sealed class ClipTraining : IDisposable
     /// <param name="start">Loads the initial weights into a network; null to draw them from the seed.</param>
     public ClipTraining(ClipTrainingConfig config, string vocabulary, Action<ClipModel>? start = null)
     {
+        if (config.BindingWeight > 0)
+        {
+            ArgumentOutOfRangeException.ThrowIfNegativeOrZero(config.BindingBatch, nameof(config.BindingBatch));
+        }
+
         _config = config;
         _tokenizer = ClipTokenizer.Load(vocabulary, config.Text.ContextLength);
         _network = NewNetwork();

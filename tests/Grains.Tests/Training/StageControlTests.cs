@@ -263,7 +263,7 @@ public sealed class StageControlTests : StageCluster
     }
 
     [Fact]
-    public async Task AnEndedStage_IsStartedByAReminder_UntilItsLastPanelIsDrawn()
+    public async Task AnEndedStage_HasAReminder_UntilItsLastPanelIsDrawn()
     {
         await StartAsync(1);
         await SubmitAsync("steps=20", "panel=10");

@@ -47,7 +47,7 @@ public sealed class BindingMeasureTests
         Assert.All(one.Probes, probe => Assert.InRange(probe.DirectionChance, 0.15, 0.4));
         Assert.All(one.Sensitivities, sensitivity => Assert.InRange(sensitivity.Ratio, 0.02, 1.5));
 
-        // A caption names both things, so the state of its end cannot hold less than half of the kinds.
+        // The caption block sees whole captions, so the states at its nouns hold most of the kinds.
         Assert.All(
             one.Probes.Where(probe => probe.States == BindingMeasure.OfBlock && probe.Place != BindingMeasure.Last),
             probe => Assert.InRange(probe.PartnerKind, 0.5, 1));

@@ -27,7 +27,7 @@ public sealed class PartBytesTests : IDisposable
         float32 autoencoder.safetensors 73fe15c5bc9c1aed
         float32 autoencoder.json 5b935bcd9a0756ef
         float32 clip.checkpoint 16ccd1212af656a1
-        float32 binding.checkpoint 4983767bc71d1603
+        float32 binding.checkpoint 0ea0a368e39af18f
         float32 clip.contrast.safetensors 03ceb776f0a51936
         float32 clip.safetensors 417e645ce6c492ba
         float32 oracle.checkpoint eba21cf9a6790e16

@@ -60,16 +60,25 @@ public sealed class TelemetryTests
         builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9";
         builder.AddServiceDefaults(new MetricsListener());
         var ended = new ConcurrentQueue<Activity>();
+        var trace = ActivityTraceId.CreateRandom();
         await using WebApplication app = builder.Build();
         app.MapGet("/v1/pictures/{token}", () => "picture");
         app.MapGet("/v1/other/{token}", () => "other");
         using var listener = new ActivityListener
         {
-            ShouldListenTo = source => source.Name == "Microsoft.AspNetCore", ActivityStopped = ended.Enqueue,
+            ShouldListenTo = source => source.Name == "Microsoft.AspNetCore",
+            ActivityStopped = activity =>
+            {
+                if (activity.TraceId == trace)
+                {
+                    ended.Enqueue(activity);
+                }
+            },
         };
         ActivitySource.AddActivityListener(listener);
         await app.StartAsync(TestContext.Current.CancellationToken);
         using var client = new HttpClient { BaseAddress = new Uri(app.Urls.Single()) };
+        client.DefaultRequestHeaders.Add("traceparent", $"00-{trace}-{ActivitySpanId.CreateRandom()}-01");
         foreach (string path in (string[])["/v1/pictures/secret", "/V1/Pictures/secret", "/v1/other/public"])
         {
             _ = await client.GetStringAsync(path, TestContext.Current.CancellationToken);

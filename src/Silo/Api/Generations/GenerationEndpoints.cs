@@ -100,7 +100,7 @@ internal sealed class GenerationEndpoints(
         }
 
         StreamEnd end = await sse.WriteAsync(context, cancellation => places.AddAsync(
-            view.Key, watch.WatchAsync(view.Key, after, cancellation), cancellation));
+            view, watch.WatchAsync(view.Key, after, cancellation), cancellation));
         if (end == StreamEnd.Disconnected && onDisconnect == "cancel")
         {
             await abandoned.CancelAsync([view.Key]);

@@ -176,7 +176,7 @@ internal sealed record GenerationEventResponse(
         one.Preview is null ? null : Paths.Preview(id, one.PreviewIndex), one.Preview is null ? null : one.PreviewIndex,
         one.Picture is null ? null : Paths.Picture(id), FailureResponse.Of(one.Error, one.Message));
 
-    public static GenerationEventResponse Waiting(GenerationView view, QueuePlace place) => new(
-        ApiJson.NameOf(view.Phase), view.Step, view.Submission.Spec.Steps, null, null, null, null, place.Position,
+    public static GenerationEventResponse Waiting(GenerationPhase phase, int steps, QueuePlace place) => new(
+        ApiJson.NameOf(phase), 0, steps, null, null, null, null, place.Position,
         GenerationResponse.SecondsOf(place.Wait), GenerationResponse.SecondsOf(place.Loading));
 }

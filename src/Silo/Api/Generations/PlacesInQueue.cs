@@ -15,42 +15,49 @@ internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
     // The queue is one grain for all clients that wait, so those with a long wait ask less often.
     private const int AsksPerWait = 10;
     private static readonly TimeSpan s_periodMin = TimeSpan.FromSeconds(1), s_periodMax = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan s_periodUnknown = TimeSpan.FromSeconds(3);
 
     /// <summary>The time until the place is asked for again.</summary>
-    public static TimeSpan PeriodOf(QueuePlace? place) => TimeSpan.FromTicks(Math.Clamp(
-        (place?.Wait ?? TimeSpan.Zero).Ticks / AsksPerWait, s_periodMin.Ticks, s_periodMax.Ticks));
+    public static TimeSpan PeriodOf(QueuePlace? place) => place is not { } known ? s_periodMin
+        : known.Wait is not { } wait ? s_periodUnknown
+        : TimeSpan.FromTicks(Math.Clamp(wait.Ticks / AsksPerWait, s_periodMin.Ticks, s_periodMax.Ticks));
 
     /// <summary>The given events, and while the generation waits its place whenever that has changed.</summary>
+    /// <param name="view">The generation, as it was before the first event.</param>
+    /// <param name="events">Its events.</param>
+    /// <param name="cancellation">Ends the stream.</param>
     public async IAsyncEnumerable<ServerSentEvent> AddAsync(
-        GenerationKey key, IAsyncEnumerable<GenerationEvent> events,
+        GenerationView view, IAsyncEnumerable<GenerationEvent> events,
         [EnumeratorCancellation] CancellationToken cancellation)
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         await using IAsyncEnumerator<GenerationEvent> each = events.GetAsyncEnumerator(ending.Token);
         Task<bool> next = each.MoveNextAsync().AsTask();
-        bool waits = true;
+        GenerationPhase phase = view.Phase;
         QueuePlace? last = null;
         try
         {
             while (true)
             {
-                if (waits && !await HasEndedAsync(next, PeriodOf(last), ending.Token))
+                if (IsWaiting(phase) && !await HasEndedAsync(next, PeriodOf(last), ending.Token))
                 {
-                    GenerationView? view = await GrainCalls.TryAsync(() => grains.Generation(key).ViewAsync());
-                    waits = view is null || IsWaiting(view.Phase);
-                    if (view?.Place is { } place && place != last && !next.IsCompleted)
+                    Task<QueuePlace?> asked = GrainCalls.TryAsync(() => grains.WorkQueue().PlaceOfAsync(view.Key));
+                    await AnyAsync(next, asked, ending.Token);
+                    if (!next.IsCompleted && asked.IsCompletedSuccessfully && await asked is { } place && place != last)
                     {
                         last = place;
                         yield return new ServerSentEvent(
-                            ApiJson.NameOf(view.Phase), null, GenerationEventResponse.Waiting(view, place));
+                            ApiJson.NameOf(phase), null,
+                            GenerationEventResponse.Waiting(phase, view.Submission.Spec.Steps, place));
                     }
                 }
                 else if (await next)
                 {
                     GenerationEvent one = each.Current;
-                    (waits, last) = (IsWaiting(one.Phase), null);
+                    (phase, last) = (one.Phase, null);
                     yield return new ServerSentEvent(
-                        ApiJson.NameOf(one.Phase), one.Number.ToString(), GenerationEventResponse.Of(key.Id, one));
+                        ApiJson.NameOf(one.Phase), one.Number.ToString(),
+                        GenerationEventResponse.Of(view.Key.Id, one));
                     next = each.MoveNextAsync().AsTask();
                 }
                 else
@@ -69,13 +76,21 @@ internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
 
     private static bool IsWaiting(GenerationPhase phase) => !phase.IsEnded() && phase.Info().Waits;
 
+#pragma warning disable VSTHRD003 // Tasks of the caller, which awaits them.
     private async Task<bool> HasEndedAsync(Task task, TimeSpan time, CancellationToken cancellation)
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-#pragma warning disable VSTHRD003 // The next event, which is awaited by the caller.
-        await Task.WhenAny(task, Task.Delay(time, clock, enough.Token));
-#pragma warning restore VSTHRD003
+        await AnyAsync(task, Task.Delay(time, clock, enough.Token), cancellation);
         await enough.CancelAsync();
         return task.IsCompleted || cancellation.IsCancellationRequested;
     }
+
+    // An event that has arrived does not wait for the answer of a queue whose silo has died.
+    private static async Task AnyAsync(Task one, Task other, CancellationToken cancellation)
+    {
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        await Task.WhenAny(one, other, Task.Delay(Timeout.Infinite, enough.Token));
+        await enough.CancelAsync();
+    }
+#pragma warning restore VSTHRD003
 }

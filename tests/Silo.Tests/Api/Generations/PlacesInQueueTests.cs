@@ -5,6 +5,7 @@ using System.Threading.Channels;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
+using Atelier.Grains.Tests;
 using Atelier.Silo.Api.Generations;
 using Atelier.Silo.Api.Http;
 using Atelier.Silo.Tests.Devices;
@@ -15,7 +16,13 @@ namespace Atelier.Silo.Tests.Api.Generations;
 
 public sealed class PlacesInQueueTests
 {
-    private static readonly GenerationKey s_key = new(new TenantId("a"), new GenerationId("b"));
+    private static readonly GenerationView s_view = new()
+    {
+        Key = new(new TenantId("a"), new GenerationId("b")),
+        Submission = new Submission { Spec = TinyModels.Spec(TinyModels.First) }, Phase = GenerationPhase.QueuedEncode,
+        AcceptedAt = DateTimeOffset.UnixEpoch,
+    };
+
     private static readonly TimeSpan s_second = TimeSpan.FromSeconds(1);
     private readonly FakeTime _time = new();
     private readonly Channel<GenerationEvent> _events = Channel.CreateUnbounded<GenerationEvent>();
@@ -30,10 +37,10 @@ public sealed class PlacesInQueueTests
         Assert.Equal(("queued_encode", "0.0"), (stream.Current.Name, stream.Current.Id));
 
         // The same place, then another one, then a load that continues.
-        _grains.Place = new QueuePlace(2, null);
+        _grains.Place = new QueuePlace(2, s_second);
         ServerSentEvent place = await NextAsync(stream, s_second);
         Assert.Equal(("queued_encode", null), (place.Name, place.Id));
-        Assert.Equal((2, null, null), PlaceIn(place));
+        Assert.Equal((2, 1, null), PlaceIn(place));
         Task<bool> next = stream.MoveNextAsync().AsTask();
         await PassAsync(s_second);
         await PassAsync(s_second);
@@ -63,6 +70,19 @@ public sealed class PlacesInQueueTests
     }
 
     [Fact]
+    public async Task AnEvent_DoesNotWaitForAQueueThatDoesNotAnswer()
+    {
+        _grains.IsSilent = true;
+        await using IAsyncEnumerator<ServerSentEvent> stream = StreamAsync(ApiCluster.Cancellation);
+        Task<bool> next = stream.MoveNextAsync().AsTask();
+        await PassAsync(s_second);
+        await Eventually.TrueAsync(() => _grains.Asks == 1);
+        Happens(GenerationPhase.Encoding);
+        Assert.True(await next);
+        Assert.Equal("encoding", stream.Current.Name);
+    }
+
+    [Fact]
     public async Task AClientThatLeaves_EndsTheStream()
     {
         using var gone = new CancellationTokenSource();
@@ -79,7 +99,7 @@ public sealed class PlacesInQueueTests
     }
 
     [Theory]
-    [InlineData(null, 1)]
+    [InlineData(null, 3)]
     [InlineData(0.0, 1)]
     [InlineData(50.0, 5)]
     [InlineData(1e6, 15)]
@@ -89,7 +109,7 @@ public sealed class PlacesInQueueTests
 
     private IAsyncEnumerator<ServerSentEvent> StreamAsync(CancellationToken cancellation) =>
         new PlacesInQueue(_grains.Factory, _time)
-            .AddAsync(s_key, _events.Reader.ReadAllAsync(cancellation), cancellation)
+            .AddAsync(s_view, _events.Reader.ReadAllAsync(cancellation), cancellation)
             .GetAsyncEnumerator(cancellation);
 
     private void Happens(GenerationPhase phase) => Assert.True(_events.Writer.TryWrite(
@@ -115,12 +135,14 @@ public sealed class PlacesInQueueTests
         _time.Advance(time);
     }
 
-    /// <summary>Grains that know where a generation waits.</summary>
+    /// <summary>A queue that knows where a generation waits.</summary>
     public class Asked : DispatchProxy
     {
         private int _asks;
 
         internal QueuePlace? Place { get; set; }
+
+        internal bool IsSilent { get; set; }
 
         internal int Asks => Volatile.Read(ref _asks);
 
@@ -128,25 +150,21 @@ public sealed class PlacesInQueueTests
 
         internal static Asked New()
         {
-            IGenerationGrain generation = Create<IGenerationGrain, Asked>();
-            var asked = (Asked)(object)generation;
-            asked.Factory = WatchedGrains.Forwarding.To(Create<IGrainFactory, Asked>(), (_, _) => generation);
+            IWorkQueueGrain queue = Create<IWorkQueueGrain, Asked>();
+            var asked = (Asked)(object)queue;
+            asked.Factory = WatchedGrains.Forwarding.To(Create<IGrainFactory, Asked>(), (_, _) => queue);
             return asked;
         }
 
         protected override object? Invoke(MethodInfo? targetMethod, object?[]? args)
         {
-            if (targetMethod!.Name != nameof(IGenerationGrain.ViewAsync))
+            if (targetMethod!.Name != nameof(IWorkQueueGrain.PlaceOfAsync))
             {
                 return null;
             }
 
             Interlocked.Increment(ref _asks);
-            return Task.FromResult<GenerationView?>(new GenerationView
-            {
-                Key = s_key, Submission = new Submission { Spec = TinyModels.Spec(TinyModels.First) },
-                Phase = GenerationPhase.QueuedEncode, AcceptedAt = DateTimeOffset.UnixEpoch, Place = Place,
-            });
+            return IsSilent ? new TaskCompletionSource<QueuePlace?>().Task : Task.FromResult(Place);
         }
     }
 }

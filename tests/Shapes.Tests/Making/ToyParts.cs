@@ -30,7 +30,10 @@ internal static class ToyParts
 
     public static ClipTrainingConfig Binding { get; } = Clip with
     {
-        Text = Clip.Text with { NoCausalMask = true }, Steps = 5, BindingWeight = 1, BindingBatch = 16,
+        Text = Clip.Text with { NoCausalMask = true },
+        Steps = 5,
+        BindingWeight = 1,
+        BindingBatch = 16,
     };
 
     public static OracleTrainingConfig Oracle { get; } = new() { Steps = 4, Batch = 4 };

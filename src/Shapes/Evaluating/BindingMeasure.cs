@@ -198,11 +198,8 @@ public sealed class BindingMeasure : IDisposable
             using var one = NewDisposeScope();
             Scene scene = sampler.Draw(pair, SceneTask.Two, Split.Seen);
             string first = Name(scene.Things[0]), second = Name(scene.Things[1]);
-            long[] ids =
-            [
-                .. relations.SelectMany(relation => _encoders.Tokenizer.Encode($"{first} {relation} {second}"))
-                    .Select(id => (long)id),
-            ];
+            long[] ids = CaptionedScenes.Tokens(
+                _encoders.Tokenizer, relations.Select(relation => $"{first} {relation} {second}"));
             using CaptionContext context = _network.Caption(
                 _encoders.Text.Encode(tensor(ids, [relations.Length, _encoders.Tokenizer.ContextLength])));
             var noise = new float[_network.Config.InChannels * size * size];

@@ -11,6 +11,7 @@ using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Scenes;
+using Atelier.Shapes.Training;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -180,8 +181,7 @@ public sealed class ShapesEvaluation : IDisposable
     {
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
-        long[] ids =
-            [.. prompts.SelectMany(prompt => _encoders.Tokenizer.Encode(prompt.Caption.Text)).Select(id => (long)id)];
+        long[] ids = CaptionedScenes.Tokens(_encoders.Tokenizer, prompts.Select(prompt => prompt.Caption.Text));
         Tensor text = Finite.Check(
             ModelParts.TextEncoder,
             _clip.EncodeText(tensor(ids, [prompts.Length, _encoders.Tokenizer.ContextLength])));             // [N, E]

@@ -60,5 +60,6 @@ public static class ClipMeasure
     }
 
     private static Tensor Encode(ClipModel network, ClipTokenizer tokenizer, IEnumerable<CaptionedScene> scenes) =>
-        network.EncodeText(tensor(CaptionedScenes.Tokens(tokenizer, scenes), [Pairs, tokenizer.ContextLength]));
+        network.EncodeText(tensor(
+            CaptionedScenes.Tokens(tokenizer, scenes.Select(scene => scene.Text)), [Pairs, tokenizer.ContextLength]));
 }

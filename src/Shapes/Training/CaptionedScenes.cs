@@ -58,7 +58,7 @@ internal sealed class CaptionedScenes(ulong seed)
     /// training of the diffusion model.
     /// </summary>
     public NounBatch Nouns(long step, int count, ClipTokenizer tokenizer) =>
-        NounBatch.Of(Enumerable.Range(0, count).Select(i => Bound((step * count) + i, i % 4 < 3)), tokenizer);
+        NounBatch.Of([.. Enumerable.Range(0, count).Select(i => Bound((step * count) + i, i % 4 < 3))], tokenizer);
 
     private Caption Bound(long index, bool isRelated)
     {
@@ -75,8 +75,8 @@ internal sealed class CaptionedScenes(ulong seed)
     }
 
     /// <summary>The token ids of all captions, concatenated. Each caption is padded to the context length.</summary>
-    public static long[] Tokens(ClipTokenizer tokenizer, IEnumerable<CaptionedScene> scenes) =>
-        [.. scenes.SelectMany(scene => tokenizer.Encode(scene.Text)).Select(id => (long)id)];
+    public static long[] Tokens(ClipTokenizer tokenizer, IEnumerable<string> captions) =>
+        [.. captions.SelectMany(tokenizer.Encode).Select(id => (long)id)];
 
     private CaptionedScene Describe(Scene scene, long index, int twin)
     {

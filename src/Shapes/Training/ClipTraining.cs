@@ -145,8 +145,7 @@ internal sealed class ClipTraining : IDisposable
     public void Dispose()
     {
         _trainer.Dispose();
-        _bound?.Dispose();
-        _network.Dispose();
+        (_bound ?? (Module)_network).Dispose();
         _renderer.Dispose();
     }
 
@@ -198,7 +197,7 @@ internal sealed class ClipTraining : IDisposable
         Pictures pictures = Pictures.Render(
             _renderer, [.. scenes.Select(scene => scene.Scene)], _config.Vision.ImageSize);
         return new ClipBatch(
-            pictures, CaptionedScenes.Tokens(_tokenizer, scenes),
+            pictures, CaptionedScenes.Tokens(_tokenizer, scenes.Select(scene => scene.Text)),
             _config.BindingWeight > 0 ? _scenes.Nouns(step, _config.BindingBatch, _tokenizer) : null);
     }
 

@@ -12,22 +12,20 @@ namespace Atelier.Shapes.Training;
 internal sealed record NounBatch(int Count, long[] Ids, long[] Places, long[] Facts)
 {
     /// <summary>Reads captions.</summary>
-    public static NounBatch Of(IEnumerable<Caption> captions, ClipTokenizer tokenizer)
+    public static NounBatch Of(IReadOnlyList<Caption> captions, ClipTokenizer tokenizer)
     {
-        List<long> ids = [], places = [], facts = [];
-        int count = 0;
-        foreach (Caption caption in captions)
+        List<long> places = [], facts = [];
+        for (int i = 0; i < captions.Count; i++)
         {
-            foreach (NounFacts noun in NounFacts.Of(caption, tokenizer))
+            foreach (NounFacts noun in NounFacts.Of(captions[i], tokenizer))
             {
-                places.Add(ids.Count + noun.Token);
+                places.Add((i * tokenizer.ContextLength) + noun.Token);
                 facts.AddRange(noun.Facts);
             }
-
-            ids.AddRange(tokenizer.Encode(caption.Text).Select(id => (long)id));
-            count++;
         }
 
-        return new NounBatch(count, [.. ids], [.. places], [.. facts]);
+        return new NounBatch(
+            captions.Count, CaptionedScenes.Tokens(tokenizer, captions.Select(caption => caption.Text)), [.. places],
+            [.. facts]);
     }
 }

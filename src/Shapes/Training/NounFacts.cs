@@ -47,8 +47,7 @@ internal sealed record NounFacts(int Token, long[] Facts)
     public const long Unknown = -100;
 
     // The relations, and the converse of Inside.
-    private const int Directions = 6;
-    private const int Contains = 5;
+    private const int Contains = (int)Relation.Inside + 1, Directions = Contains + 1;
 
     /// <summary>Number of values of a fact.</summary>
     public static int Values(NounFact fact) => fact switch

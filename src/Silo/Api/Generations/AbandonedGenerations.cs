@@ -21,7 +21,7 @@ internal sealed class AbandonedGenerations(
     /// </summary>
     public async Task CancelAsync(IReadOnlyList<GenerationKey> keys)
     {
-        for (int attempt = 1; keys.Count > 0; attempt++)
+        for (int attempt = 1; ; attempt++)
         {
             GenerationView?[] views = await CancelUnwatchedAsync(keys);
             keys = [.. views.OfType<GenerationView>().Where(view => !view.Phase.IsEnded()).Select(view => view.Key)];

@@ -42,7 +42,9 @@ internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
                 if (IsWaiting(phase) && !await HasEndedAsync(next, PeriodOf(last), ending.Token))
                 {
                     Task<QueuePlace?> asked = GrainCalls.TryAsync(() => grains.WorkQueue().PlaceOfAsync(view.Key));
-                    await AnyAsync(next, asked, ending.Token);
+
+                    // An event that has arrived does not wait for the answer of a queue whose silo has died.
+                    await Task.WhenAny(next, asked);
                     if (!next.IsCompleted && asked.IsCompletedSuccessfully && await asked is { } place && place != last)
                     {
                         last = place;
@@ -76,21 +78,13 @@ internal sealed class PlacesInQueue(IGrainFactory grains, TimeProvider clock)
 
     private static bool IsWaiting(GenerationPhase phase) => !phase.IsEnded() && phase.Info().Waits;
 
-#pragma warning disable VSTHRD003 // Tasks of the caller, which awaits them.
     private async Task<bool> HasEndedAsync(Task task, TimeSpan time, CancellationToken cancellation)
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        await AnyAsync(task, Task.Delay(time, clock, enough.Token), cancellation);
+#pragma warning disable VSTHRD003 // The next event, which is awaited by the caller.
+        await Task.WhenAny(task, Task.Delay(time, clock, enough.Token));
+#pragma warning restore VSTHRD003
         await enough.CancelAsync();
         return task.IsCompleted || cancellation.IsCancellationRequested;
     }
-
-    // An event that has arrived does not wait for the answer of a queue whose silo has died.
-    private static async Task AnyAsync(Task one, Task other, CancellationToken cancellation)
-    {
-        using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        await Task.WhenAny(one, other, Task.Delay(Timeout.Infinite, enough.Token));
-        await enough.CancelAsync();
-    }
-#pragma warning restore VSTHRD003
 }
